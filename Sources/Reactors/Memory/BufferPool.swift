@@ -1,0 +1,238 @@
+import CLinux
+import Synchronization
+
+/// The I/O memory of one reactor, in blocks of a few sizes.
+///
+/// Everything is sized at the start. A size that runs out is enlarged by as much again as it had, up to a limit for the whole pool;
+/// after that `allocate` answers nil, which callers turn into waiting, not failing. Memory is aligned to 4,096 bytes, comes from the
+/// reactor's NUMA node, and is counted only as it is touched.
+///
+/// Belongs to its reactor; only giving back is done from any thread.
+@safe public final class BufferPool: @unchecked Sendable {
+    /// How the pool is laid out.
+    public struct Options: Sendable {
+        /// Blocks of one size.
+        public struct SizeClass: Sendable, Hashable {
+            /// In bytes: a multiple of 4,096.
+            public var byteCount: Int
+            /// How many at the start.
+            public var count: Int
+
+            public init(byteCount: Int, count: Int) {
+                self.byteCount = byteCount
+                self.count = count
+            }
+        }
+
+        /// In rising order of size.
+        public var sizeClasses = [
+            SizeClass(byteCount: 4096, count: 512), SizeClass(byteCount: 65536, count: 64),
+            SizeClass(byteCount: 1_048_576, count: 8),
+        ]
+        /// The most memory the pool may grow to, in bytes. Default: 1 GiB.
+        public var byteCountLimit = 1 << 30
+        public var pages = MemoryRegion.Pages.normal
+        /// nil: the node of the reactor's core.
+        public var node: Int?
+
+        public init() {}
+    }
+
+    /// The least alignment of a buffer, in bytes.
+    public static let alignment = 4096
+
+    @safe private struct SizeClass {
+        let byteCount: Int
+        let growth: Int
+        var free: UnsafeMutablePointer<BufferBlock>?
+        var total = 0
+        var available = 0
+    }
+
+    // SAFETY: all but `returned` is touched on the reactor's thread only.
+    private var classes: [SizeClass]
+    private let options: Options
+    private var mapped = 0
+    private(set) var regions: [MemoryRegion] = []
+    private var tables: [UnsafeMutablePointer<BufferBlock>] = unsafe []
+    private var waiters: [BufferWaiter] = []
+    private let reactor: Reactor
+    /// Blocks given back by other threads, linked through `next`.
+    private let returned = Atomic<UInt>(0)
+    /// Set while somebody waits, so that a return from elsewhere wakes the reactor.
+    private let hasWaiters = Atomic<Bool>(false)
+
+    init(reactor: Reactor, options: Options) {
+        self.reactor = reactor
+        self.options = options
+        classes = options.sizeClasses.map {
+            precondition($0.byteCount % Self.alignment == 0, "a size class must be a multiple of 4,096 bytes")
+            return unsafe SizeClass(byteCount: $0.byteCount, growth: max(1, $0.count), free: nil)
+        }
+    }
+
+    deinit {
+        // SAFETY: an outstanding block holds a reference, so all blocks are here.
+        for unsafe table in unsafe tables { unsafe table.deallocate() }
+    }
+
+    /// A buffer of `byteCount` bytes, or nil when the pool has reached its limit: wait for one to come back
+    /// (``LocalReactor/buffer(byteCount:)``), or do with fewer.
+    ///
+    /// Cost: a few instructions while the size has free blocks; a mapping when it must grow.
+    /// The contents are what the last holder left.
+    package func allocate(byteCount: Int) -> IOBuffer? {
+        precondition(byteCount > 0, "a buffer cannot be empty")
+        if !waiters.isEmpty { return nil }
+        return unsafe take(byteCount).map { unsafe hand($0, byteCount) }
+    }
+
+    private func take(_ byteCount: Int) -> UnsafeMutablePointer<BufferBlock>? {
+        guard let index = classes.firstIndex(where: { $0.byteCount >= byteCount }) else {
+            addSizeClass(byteCount: byteCount)
+            return unsafe take(byteCount)
+        }
+        if unsafe classes[index].free == nil {
+            collectReturned()
+            if unsafe classes[index].free == nil, !grow(index) { return nil }
+        }
+        // SAFETY: a free block of this pool's tables; it leaves the list here and is this buffer's alone.
+        let block = unsafe classes[index].free!
+        unsafe classes[index].free = block.pointee.next
+        classes[index].available -= 1
+        return unsafe block
+    }
+
+    private func hand(_ block: UnsafeMutablePointer<BufferBlock>, _ byteCount: Int) -> IOBuffer {
+        // SAFETY: the block is free and initialized; the reference is released by `giveBack`.
+        unsafe block.pointee.next = nil
+        unsafe block.pointee.byteCount = byteCount
+        unsafe block.pointee.pool = Unmanaged.passRetained(self)
+        return unsafe IOBuffer(block: block)
+    }
+
+    /// Larger than every size so far: a size of its own, one block at a time.
+    private func addSizeClass(byteCount: Int) {
+        let size = (byteCount + Self.alignment - 1) & ~(Self.alignment - 1)
+        unsafe classes.append(SizeClass(byteCount: size, growth: 1, free: nil))
+    }
+
+    private func grow(_ index: Int) -> Bool {
+        let size = classes[index].byteCount, count = classes[index].growth
+        guard mapped + size * count <= options.byteCountLimit,
+            let region = try? MemoryRegion(byteCount: size * count, pages: options.pages, node: options.node)
+        else { return false }
+        mapped += region.byteCount
+        regions.append(region)
+        // SAFETY: the table is freed in deinit, when every block is back.
+        let table = UnsafeMutablePointer<BufferBlock>.allocate(capacity: count)
+        unsafe tables.append(table)
+        for number in (0..<count).reversed() {
+            let memory = region.memory(from: number * size, count: size)
+            unsafe (table + number).initialize(
+                to: BufferBlock(
+                    base: memory.base, capacity: size, arena: region.arena, sizeClass: size, byteCount: 0,
+                    next: classes[index].free, pool: nil))
+            unsafe classes[index].free = table + number
+        }
+        classes[index].total += count
+        classes[index].available += count
+        reactor.poolDidGrow(region)
+        return true
+    }
+
+    /// From `IOBuffer.deinit`, on any thread.
+    static func giveBack(_ block: UnsafeMutablePointer<BufferBlock>) {
+        // SAFETY: the buffer that owned the block is gone; the reference it held keeps the pool alive through this call.
+        let pool = unsafe block.pointee.pool!.takeRetainedValue()
+        unsafe block.pointee.pool = nil
+        if pool.reactor.isCurrent { unsafe pool.insert(block) } else { unsafe pool.insertRemotely(block) }
+    }
+
+    private func insert(_ block: UnsafeMutablePointer<BufferBlock>) {
+        // SAFETY: the block is this pool's and nobody's else now.
+        let size = unsafe block.pointee.sizeClass
+        guard let index = classes.firstIndex(where: { $0.byteCount == size }) else {
+            preconditionFailure("a buffer came back to a pool that has no such size")
+        }
+        unsafe block.pointee.next = classes[index].free
+        unsafe classes[index].free = block
+        classes[index].available += 1
+        if !waiters.isEmpty { serveWaiters() }
+    }
+
+    private func insertRemotely(_ block: UnsafeMutablePointer<BufferBlock>) {
+        var top = returned.load(ordering: .relaxed)
+        while true {
+            // SAFETY: the block is ours until the exchange publishes it.
+            unsafe block.pointee.next = UnsafeMutablePointer(bitPattern: top)
+            let (done, current) = returned.weakCompareExchange(
+                expected: top, desired: UInt(bitPattern: block), successOrdering: .releasing, failureOrdering: .relaxed)
+            if done { break }
+            top = current
+        }
+        if hasWaiters.load(ordering: .sequentiallyConsistent) {
+            reactor.post { _ in self.collectReturned() }
+        }
+    }
+
+    private func collectReturned() {
+        if returned.load(ordering: .relaxed) == 0 { return }
+        var next = unsafe UnsafeMutablePointer<BufferBlock>(
+            bitPattern: returned.exchange(0, ordering: .acquiringAndReleasing))
+        // SAFETY: the exchange made the whole chain ours.
+        while let block = unsafe next {
+            unsafe next = block.pointee.next
+            unsafe insert(block)
+        }
+    }
+
+    // MARK: Waiting
+
+    /// For whoever got nil from `allocate`: the first buffer that fits goes to the first who waits, and nobody overtakes.
+    /// Nil when one came back in the meantime: allocate again.
+    func addWaiter(byteCount: Int, spot: ParkingSpot) -> BufferWaiter? {
+        hasWaiters.store(true, ordering: .sequentiallyConsistent)
+        collectReturned()
+        let waiter = BufferWaiter(byteCount: byteCount, spot: spot)
+        if waiters.isEmpty, let block = unsafe take(byteCount) {
+            unsafe insert(block)
+            hasWaiters.store(false, ordering: .sequentiallyConsistent)
+            return nil
+        }
+        waiters.append(waiter)
+        return waiter
+    }
+
+    /// What a woken waiter was given.
+    func collect(_ waiter: BufferWaiter) -> IOBuffer {
+        // SAFETY: `serveWaiters` took the block off the free list for this waiter alone.
+        unsafe hand(waiter.block!, waiter.byteCount)
+    }
+
+    private func serveWaiters() {
+        while let waiter = waiters.first, let block = unsafe take(waiter.byteCount) {
+            unsafe waiter.block = block
+            waiters.removeFirst()
+            reactor.loop.unpark(waiter.spot)
+        }
+        if waiters.isEmpty { hasWaiters.store(false, ordering: .sequentiallyConsistent) }
+    }
+
+    /// How many buffers of each size there are, and how many of those are free.
+    package var occupancy: [(byteCount: Int, total: Int, available: Int)] {
+        classes.map { ($0.byteCount, $0.total, $0.available) }
+    }
+}
+
+/// One who waits for a buffer.
+@safe final class BufferWaiter {
+    let byteCount: Int
+    let spot: ParkingSpot
+    var block: UnsafeMutablePointer<BufferBlock>?
+
+    init(byteCount: Int, spot: ParkingSpot) {
+        self.byteCount = byteCount
+        self.spot = spot
+    }
+}

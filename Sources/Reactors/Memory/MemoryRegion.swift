@@ -1,0 +1,65 @@
+import CLinux
+import SystemPackage
+
+/// Pages of memory mapped from the kernel: the ground that buffer pools and RAM disks stand on.
+///
+/// Zero at first, page-aligned, and paid for only when touched. Unmapped when the last reference goes.
+@safe public final class MemoryRegion: @unchecked Sendable {
+    /// Which pages.
+    public enum Pages: Sendable, Hashable {
+        /// The system's normal pages.
+        case normal
+        /// 2 MiB pages from a memfd: no mount is needed, free pages in the kernel's pool are.
+        case huge
+    }
+
+    // SAFETY: immutable; the mapping lives as long as self.
+    package let base: UnsafeMutableRawPointer
+    /// Its size in bytes, rounded up to whole pages.
+    public let byteCount: Int
+    public let pages: Pages
+    /// For a ring's table of registered buffers. Never 0, never used twice in a process.
+    package let arena: UInt32
+
+    /// - Parameters:
+    ///   - byteCount: in bytes, more than 0.
+    ///   - node: the NUMA node its pages are preferred from; nil: that of whoever touches them first.
+    /// - Throws: `ReactorError` (`resourceExhausted`) when the kernel refuses.
+    public init(byteCount: Int, pages: Pages = .normal, node: Int? = nil) throws(ReactorError) {
+        precondition(byteCount > 0, "a memory region cannot be empty")
+        var size: Int64 = 0
+        guard let address = unsafe clinux_map_memory(Int64(byteCount), pages == .huge, Int32(node ?? -1), &size) else {
+            let cause = Errno(rawValue: Int32(-size))
+            throw ReactorError(
+                .resourceExhausted, "cannot map \(byteCount) bytes of \(pages) pages", cause: cause,
+                advice: pages == .huge
+                    ? "reserve 2 MiB pages (sysctl vm.nr_hugepages) or use normal pages"
+                    : "free memory or ask for less")
+        }
+        unsafe base = address
+        self.byteCount = Int(size)
+        self.pages = pages
+        arena = clinux_next_arena()
+    }
+
+    deinit {
+        // SAFETY: mapped in init with this size; nobody holds the region any more.
+        unsafe clinux_unmap_memory(base, Int64(byteCount))
+    }
+
+    /// The part from `offset`, `count` bytes long. Traps outside its bounds.
+    package func memory(from offset: Int, count: Int) -> IOMemory {
+        precondition(
+            offset >= 0 && count >= 0 && offset <= byteCount && count <= byteCount - offset,
+            "a slice of a memory region reaches beyond its end")
+        // SAFETY: within the bounds just checked.
+        return unsafe IOMemory(base: base + offset, byteCount: count, arena: arena)
+    }
+
+    /// Gives whole pages of the range back to the kernel; the range reads as zeros afterwards.
+    package func zero(from offset: Int, count: Int) {
+        let range = memory(from: offset, count: count)
+        // SAFETY: within the bounds checked by `memory(from:count:)`.
+        unsafe clinux_zero_memory(range.base, Int64(range.byteCount), pages == .huge)
+    }
+}

@@ -1,0 +1,36 @@
+/// A reactor seen from its own thread: pollers, timers, sleeping, memory.
+///
+/// An actor whose executor is the reactor. Code that is given an `isolated LocalReactor` runs on that reactor and calls all of this
+/// without `await`; from anywhere else the same calls do not compile without one.
+public actor LocalReactor {
+    public nonisolated let reactor: Reactor
+
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe reactor.asUnownedSerialExecutor() }
+
+    init(reactor: Reactor) { self.reactor = reactor }
+
+    package var loop: ReactorLoop { reactor.loop }
+
+    func perform<Result: Sendable, Failure: Error>(
+        _ body: (isolated LocalReactor) async throws(Failure) -> Result
+    ) async throws(Failure) -> Result {
+        try await body(self)
+    }
+}
+
+extension Reactor {
+    /// Suspends the running task until `loop.unpark(spot)`. The caller is isolated to this reactor.
+    ///
+    /// Cost: one suspension, no allocation. Cancellation does not end it: whoever holds the spot does.
+    @inline(__always)
+    package nonisolated(nonsending) func park(at spot: ParkingSpot) async {
+        loop.parking.expect(at: spot)
+        await lot.park()
+    }
+
+    /// Suspends the running task until everything that is queued now has run. The caller is isolated to this reactor.
+    @inline(__always)
+    package nonisolated(nonsending) func yieldTurn() async {
+        await yieldLot.park()
+    }
+}

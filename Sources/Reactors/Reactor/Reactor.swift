@@ -1,0 +1,145 @@
+import CLinux
+import Synchronization
+
+/// One thread pinned to one core, with one queue of things to run.
+///
+/// A reactor is the serial executor of everything that lives on it: the actors that name it as theirs, channels among them, only
+/// ever run on its thread, so that what they hold needs no lock. Reach one with ``run(_:)``; make one through ``ReactorGroup``.
+///
+/// Sendable: a reference may be used from any thread. What belongs to its thread is behind ``LocalReactor``.
+@safe public final class Reactor: SerialExecutor, @unchecked Sendable {
+    /// The core it is pinned to.
+    public let core: Int
+    /// Its place in its group, from 0.
+    public let index: Int
+    /// The name of its thread, as `top -H` shows it.
+    public let name: String
+    /// For `Task(executorPreference:)`: what the task does outside any actor then runs here too, and waits of any kind resume here.
+    /// Hot loops should not use it but ``run(_:)``: each hop of a task with a preference takes a lock to look it up.
+    public var taskExecutor: ReactorTaskExecutor { preference }
+
+    // SAFETY: `loop` is touched by the reactor's thread only, or before it has started and after it has ended; the rest is immutable
+    // or atomic.
+    package let loop: ReactorLoop
+    package let backend: any ReactorBackend
+    private let remote: RemoteQueue
+    private(set) var preference: ReactorTaskExecutor!
+    private(set) var lot: ParkingLot!
+    private(set) var yieldLot: ParkingLot!
+    /// The reactor as its own actors see it.
+    package private(set) var local: LocalReactor!
+
+    /// True while the thread is, or is about to be, asleep: only then do senders pay for a wake-up.
+    private let isAsleep = Atomic<Bool>(false)
+    let stopRequested = Atomic<Bool>(false)
+    /// For the watchdog: turns done, and what is running now.
+    let turns = Atomic<UInt64>(0)
+
+    package init(core: Int, index: Int, name: String? = nil, backend: any ReactorBackend, options: ReactorOptions) {
+        self.core = core
+        self.index = index
+        self.name = name ?? "reactor_\(core)"
+        self.backend = backend
+        remote = RemoteQueue(capacity: options.remoteQueueCapacity)
+        loop = ReactorLoop(clock: backend.clock, options: options, remote: remote)
+        preference = ReactorTaskExecutor(reactor: self)
+        lot = ParkingLot(executor: ParkingExecutor(reactor: self))
+        yieldLot = ParkingLot(executor: YieldExecutor(reactor: self))
+        local = LocalReactor(reactor: self)
+        loop.attach(to: self)
+    }
+
+    /// Whether the caller runs on this reactor's thread.
+    public var isCurrent: Bool {
+        unsafe clinux_current_reactor() == Unmanaged.passUnretained(self).toOpaque()
+    }
+
+    /// The reactor whose thread the caller runs on.
+    public static var current: Reactor? {
+        // SAFETY: set to a live reactor by its own thread, and cleared before that thread lets go of it.
+        unsafe clinux_current_reactor().map { unsafe Unmanaged<Reactor>.fromOpaque($0).takeUnretainedValue() }
+    }
+
+    // MARK: SerialExecutor
+
+    public func enqueue(_ job: consuming ExecutorJob) { accept(Arrival(UnownedJob(job), .serial)) }
+    public func isIsolatingCurrentContext() -> Bool? { isCurrent }
+    public func checkIsolated() {
+        precondition(isCurrent, "this code must run on \(name): call it through run(_:) of that reactor")
+    }
+
+    func accept(_ arrival: Arrival) {
+        if isCurrent {
+            loop.ready.push(arrival)
+        } else {
+            remote.push(arrival)
+            wakeIfAsleep()
+        }
+    }
+
+    // MARK: Sending work here
+
+    /// Runs `body` on this reactor and returns what it returns. From any task; a caller that is already here does not hop.
+    ///
+    /// Cost: two crossings between threads from elsewhere, several microseconds when this reactor sleeps; none from an actor of this
+    /// reactor. Cancellation is `body`'s own business.
+    public func run<Result: Sendable, Failure: Error>(
+        _ body: @Sendable (isolated LocalReactor) async throws(Failure) -> Result
+    ) async throws(Failure) -> Result {
+        try await local.perform(body)
+    }
+
+    /// Sends `body` to run on this reactor, once, and does not wait. From any thread. Messages of one sender arrive in their order.
+    ///
+    /// Cost: one allocation for the closure, no suspension, and a wake-up only if the reactor sleeps.
+    public func post(_ body: @escaping @Sendable (LocalReactor) -> Void) {
+        let local = self.local!
+        accept(Arrival(Message { body(local) }))
+    }
+
+    // MARK: Sleeping and waking
+
+    private func wakeIfAsleep() {
+        // The item is in the queue; its store must be visible before the flag is read, as the sleeper sets the flag before it looks.
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        if isAsleep.load(ordering: .relaxed), isAsleep.exchange(false, ordering: .acquiringAndReleasing) {
+            backend.wake()
+        }
+    }
+
+    /// Sleeps until there is something to do or `deadline` comes. On the reactor's thread.
+    func sleepIfNothingArrived(until deadline: UInt64?) {
+        isAsleep.store(true, ordering: .relaxed)
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        if remote.isEmpty && !stopRequested.load(ordering: .relaxed) {
+            backend.sleep(until: deadline, ring: loop.ring)
+        }
+        isAsleep.store(false, ordering: .relaxed)
+    }
+
+    package func requestStop() {
+        stopRequested.store(true, ordering: .releasing)
+        wakeIfAsleep()
+    }
+
+    /// Makes the calling thread this reactor's, for the time of `body`. A thread is one reactor's at a time.
+    package func asCurrent<Result>(_ body: () -> Result) -> Result {
+        let outer = unsafe clinux_current_reactor()
+        unsafe clinux_set_current_reactor(Unmanaged.passUnretained(self).toOpaque())
+        defer { unsafe clinux_set_current_reactor(outer) }
+        return body()
+    }
+}
+
+/// Puts a task that gives way at the end of the reactor's queue.
+final class YieldExecutor: SerialExecutor, @unchecked Sendable {
+    // SAFETY: as in ReactorTaskExecutor.
+    private unowned(unsafe) let reactor: Reactor
+
+    init(reactor: Reactor) { unsafe self.reactor = reactor }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        // SAFETY: as for the property.
+        unsafe reactor.loop.ready.push(Arrival(UnownedJob(job), .serial))
+    }
+}

@@ -1,0 +1,234 @@
+import CLinux
+import Synchronization
+
+/// What belongs to a reactor's own thread: its queue, pollers, timers, ring and figures, and the turn that visits them.
+@safe package final class ReactorLoop {
+    package let clock: ReactorClock
+    let options: ReactorOptions
+    let remote: RemoteQueue
+    // SAFETY: the reactor owns its loop.
+    private(set) unowned(unsafe) var reactor: Reactor!
+
+    var ready: JobRing
+    var parking: ParkingTable
+    var pollers = PollerList()
+    var timers = TimerQueue()
+    package var ring: Ring?
+    var activity = Activity.idle
+    var figures = Figures()
+    /// Counts down the awaits that may still complete without giving way in this turn.
+    package var synchronousBudget = 0
+    /// When this turn began, in ticks.
+    package private(set) var turnStart: UInt64 = 0
+
+    /// How many jobs and messages one turn runs before it looks at pollers and timers again.
+    private static let jobsPerTurn = 512
+    private static let synchronousBudgetPerTurn = 256
+
+    /// What the watchdog names.
+    enum Activity { case idle, jobs, poller(Poller), timer, ring }
+
+    struct Figures {
+        var busy: UInt64 = 0
+        var idle: UInt64 = 0
+        var jobs: UInt64 = 0
+        var turns: UInt64 = 0
+        var longestTurn: UInt64 = 0
+    }
+
+    init(clock: ReactorClock, options: ReactorOptions, remote: RemoteQueue) {
+        self.clock = clock
+        self.options = options
+        self.remote = remote
+        ready = JobRing(capacity: options.jobCapacity)
+        parking = ParkingTable(capacity: 1024)
+    }
+
+    func attach(to reactor: Reactor) {
+        unsafe self.reactor = reactor
+    }
+
+    // MARK: The turn
+
+    /// Visits everything once: what other threads sent, the queue, the pollers, due timers, the ring.
+    package func turn() -> PollResult {
+        turnStart = clock.now()
+        synchronousBudget = Self.synchronousBudgetPerTurn
+        var result = PollResult.idle
+        if !remote.isEmpty, remote.drain(into: &ready, limit: Self.jobsPerTurn) { result = .busy }
+        if !ready.isEmpty {
+            runJobs()
+            result = .busy
+        }
+        result.combine(runPollers())
+        if timers.nextDeadline <= turnStart {
+            runTimers()
+            result = .busy
+        }
+        if let ring { result.combine(ring.turn()) }
+        if !ready.isEmpty { result = .busy }
+        figures.turns &+= 1
+        return result
+    }
+
+    private func runJobs() {
+        // SAFETY: the reactor outlives its loop, and its executors outlive it.
+        let reactor = unsafe self.reactor!
+        let serial = unsafe reactor.asUnownedSerialExecutor()
+        let task = unsafe reactor.preference.asUnownedTaskExecutor()
+        var budget = min(ready.count, Self.jobsPerTurn)
+        figures.jobs &+= UInt64(budget)
+        while budget > 0, let arrival = ready.pop() {
+            unsafe run(arrival, serial, task)
+            budget -= 1
+        }
+    }
+
+    private func run(_ arrival: Arrival, _ serial: UnownedSerialExecutor, _ task: UnownedTaskExecutor) {
+        switch arrival.kind {
+        case .serial:
+            // SAFETY: this is the reactor's thread, and jobs run one after another on it: the claim of exclusivity is true.
+            unsafe arrival.job.runSynchronously(on: serial)
+        case .preference:
+            // SAFETY: as above.
+            unsafe arrival.job.runSynchronously(isolatedTo: serial, taskExecutor: task)
+        case .message:
+            arrival.takeMessage().body()
+        }
+    }
+
+    private func runPollers() -> PollResult {
+        var result = PollResult.idle
+        for index in 0..<pollers.count { result.combine(pollers.run(index, visit)) }
+        pollers.sweepIfNeeded()
+        return result
+    }
+
+    private func visit(_ poller: Poller) -> PollResult {
+        if poller.state != .waiting { return .idle }
+        poller.state = .running
+        let result = poller.poll()
+        poller.runCount &+= 1
+        if result == .busy { poller.busyCount &+= 1 }
+        if poller.state == .running { poller.state = .waiting }
+        if poller.state == .pausing { poller.state = .paused }
+        return result
+    }
+
+    private func runTimers() {
+        while let timer = timers.popDue(at: turnStart) {
+            switch timer.fire() {
+            case .run(let body): body()
+            case .unpark(let spot): unpark(spot)
+            case .poll(let poller):
+                _ = visit(poller)
+                rearm(poller)
+            case nil: break
+            }
+        }
+    }
+
+    // MARK: Waiting
+
+    /// Lets the task parked at `spot` run again, after what is already queued.
+    package func unpark(_ spot: ParkingSpot) {
+        ready.push(Arrival(bits: parking.take(spot)))
+    }
+
+    // MARK: Pollers and timers
+
+    func add(_ poller: Poller, period: Duration?) {
+        precondition(poller.state == .unregistered, "poller '\(poller.name)' is on a reactor already")
+        poller.state = .waiting
+        poller.period = period.map { max(1, clock.ticks($0)) } ?? 0
+        if poller.period == 0 { pollers.add(poller) } else { rearm(poller) }
+    }
+
+    /// The next visit is a period after this one, not after the last due time: a reactor that was held up does not catch up.
+    private func rearm(_ poller: Poller) {
+        if poller.state != .waiting { return }
+        let timer = ReactorTimer(deadline: clock.now() &+ poller.period, action: .poll(poller))
+        poller.timer = timer
+        timers.add(timer)
+    }
+
+    func remove(_ poller: Poller) {
+        poller.state = .removed
+        poller.timer?.cancel()
+        pollers.scheduleSweep()
+    }
+
+    func pause(_ poller: Poller) {
+        switch poller.state {
+        case .waiting: poller.state = .paused
+        case .running: poller.state = .pausing
+        case .unregistered, .paused, .pausing, .removed: return
+        }
+        poller.timer?.cancel()
+    }
+
+    func resume(_ poller: Poller) {
+        switch poller.state {
+        case .pausing: poller.state = .running
+        case .paused:
+            poller.state = .waiting
+            if poller.period > 0 { rearm(poller) }
+        case .unregistered, .waiting, .running, .removed: return
+        }
+    }
+
+    func schedule(at deadline: UInt64, _ action: ReactorTimer.Action) -> ReactorTimer {
+        let timer = ReactorTimer(deadline: deadline, action: action)
+        timers.add(timer)
+        return timer
+    }
+
+    // MARK: The thread
+
+    /// Turns until asked to stop, and then until nothing is left to run. The body of the reactor's thread.
+    func run() {
+        var lastWork = clock.now()
+        let spin: UInt64? =
+            switch options.idlePolicy {
+            case .poll: nil
+            case .adaptive(let duration): clock.ticks(duration)
+            }
+        while true {
+            let result = turn()
+            let end = clock.now()
+            account(result, from: turnStart, to: end)
+            if result == .busy {
+                lastWork = end
+                continue
+            }
+            if unsafe reactor.stopRequested.load(ordering: .acquiring), remote.isEmpty { break }
+            if result == .idle, let spin, end &- lastWork >= spin {
+                let deadline = timers.nextDeadline
+                unsafe reactor.sleepIfNothingArrived(until: deadline == .max ? nil : deadline)
+                let awake = clock.now()
+                figures.idle &+= awake &- end
+                lastWork = awake
+            } else {
+                clinux_spin_hint()
+            }
+        }
+    }
+
+    private func account(_ result: PollResult, from start: UInt64, to end: UInt64) {
+        let elapsed = end &- start
+        if result == .busy { figures.busy &+= elapsed } else { figures.idle &+= elapsed }
+        if elapsed > figures.longestTurn { figures.longestTurn = elapsed }
+    }
+}
+
+extension PollResult {
+    /// The more demanding of the two.
+    @inline(__always)
+    mutating func combine(_ other: PollResult) {
+        switch other {
+        case .busy: self = .busy
+        case .pending: if self == .idle { self = .pending }
+        case .idle: break
+        }
+    }
+}

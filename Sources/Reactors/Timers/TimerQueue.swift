@@ -1,0 +1,66 @@
+import HeapModule
+
+/// What happens at one instant of a reactor's clock. Made by ``LocalReactor/schedule(after:_:)``.
+public final class ReactorTimer {
+    enum Action {
+        case run(() -> Void)
+        case unpark(ParkingSpot)
+        case poll(Poller)
+    }
+
+    /// In ticks.
+    let deadline: UInt64
+    let action: Action
+    private(set) var isCancelled = false
+    /// The action has begun or is done.
+    private(set) var hasFired = false
+
+    init(deadline: UInt64, action: Action) {
+        self.deadline = deadline
+        self.action = action
+    }
+
+    /// Nothing happens at its instant any more. Called on the timer's reactor; a timer that has fired is left alone.
+    public func cancel() { isCancelled = true }
+
+    func fire() -> Action? {
+        if isCancelled { return nil }
+        hasFired = true
+        return action
+    }
+}
+
+/// Timers in the order of their instants; equal instants in the order they were set.
+struct TimerQueue {
+    private struct Entry: Comparable {
+        let deadline: UInt64
+        let sequence: UInt64
+        let timer: ReactorTimer
+
+        static func < (a: Entry, b: Entry) -> Bool { (a.deadline, a.sequence) < (b.deadline, b.sequence) }
+        static func == (a: Entry, b: Entry) -> Bool { a.sequence == b.sequence }
+    }
+
+    private var heap = Heap<Entry>()
+    private var sequence: UInt64 = 0
+    /// `.max` when there is none.
+    private(set) var nextDeadline = UInt64.max
+
+    var count: Int { heap.count }
+
+    mutating func add(_ timer: ReactorTimer) {
+        sequence += 1
+        heap.insert(Entry(deadline: timer.deadline, sequence: sequence, timer: timer))
+        nextDeadline = min(nextDeadline, timer.deadline)
+    }
+
+    /// The earliest timer that is due at `now`; cancelled ones are dropped on the way.
+    mutating func popDue(at now: UInt64) -> ReactorTimer? {
+        defer { nextDeadline = heap.min?.deadline ?? .max }
+        while let first = heap.min, first.deadline <= now {
+            let timer = heap.removeMin().timer
+            if !timer.isCancelled { return timer }
+        }
+        return nil
+    }
+}
