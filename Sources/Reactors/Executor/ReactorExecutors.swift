@@ -20,7 +20,7 @@ final class ParkingExecutor: SerialExecutor, @unchecked Sendable {
 
     func enqueue(_ job: consuming ExecutorJob) {
         // SAFETY: as for the property.
-        unsafe reactor.loop.parking.store(Arrival(UnownedJob(job), .serial).bits)
+        unsafe reactor.loop.storeParked(Arrival(UnownedJob(job), .serial).bits)
     }
 }
 
@@ -37,5 +37,7 @@ final class ParkingExecutor: SerialExecutor, @unchecked Sendable {
         unsafe reference = executor.asUnownedSerialExecutor()
     }
 
+    /// Never inlined: between two hops with nothing in between, the optimizer would remove both.
+    @inline(never)
     func park() {}
 }

@@ -12,7 +12,7 @@ import CLinux
 /// it back.
 @safe public struct IOBuffer: ~Copyable, @unchecked Sendable {
     // SAFETY: the block's table lives as long as its pool, which an outstanding buffer keeps alive.
-    private let block: UnsafeMutablePointer<BufferBlock>
+    @usableFromInline let block: UnsafeMutablePointer<BufferBlock>
 
     @unsafe init(block: UnsafeMutablePointer<BufferBlock>) { unsafe self.block = block }
 
@@ -22,9 +22,19 @@ import CLinux
     public var byteCount: Int { unsafe block.pointee.byteCount }
 
     /// The memory as a driver sees it.
+    @inlinable
     package var memory: IOMemory {
         // SAFETY: the block describes memory of the pool's region, valid as long as this buffer is.
         unsafe IOMemory(base: block.pointee.base, byteCount: block.pointee.byteCount, arena: block.pointee.arena)
+    }
+
+    /// The memory of a buffer that may not be there.
+    @inlinable
+    package static func memory(of buffer: borrowing IOBuffer?) -> IOMemory? {
+        switch buffer {
+        case .some(let buffer): buffer.memory
+        case .none: nil
+        }
     }
 
     /// What it holds, for reading.
@@ -72,14 +82,15 @@ import CLinux
 }
 
 /// One piece of a pool's memory and who may use it.
+@usableFromInline
 @safe struct BufferBlock {
-    let base: UnsafeMutableRawPointer
+    @usableFromInline let base: UnsafeMutableRawPointer
     let capacity: Int
-    let arena: UInt32
+    @usableFromInline let arena: UInt32
     /// The index of its class, or -1 for memory of a mapping of its own.
     let sizeClass: Int
     /// What the present holder asked for.
-    var byteCount: Int
+    @usableFromInline var byteCount: Int
     /// The next free one of its class.
     var next: UnsafeMutablePointer<BufferBlock>?
     /// Held strongly while the block is out.

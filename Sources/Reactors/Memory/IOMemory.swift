@@ -6,12 +6,13 @@ import CLinux
 /// reading or writing through it is for this package's drivers only; everybody else goes through ``IOBuffer`` or a request's spans.
 @safe public struct IOMemory: @unchecked Sendable {
     // SAFETY: an address only; dereferenced where the owner is known to be waiting for the operation.
-    package let base: UnsafeMutableRawPointer
+    @usableFromInline package let base: UnsafeMutableRawPointer
     /// Its length in bytes.
     public let byteCount: Int
     /// The arena it lies in, by which a ring knows its registered buffer; 0 for memory of no arena.
-    package let arena: UInt32
+    @usableFromInline package let arena: UInt32
 
+    @inlinable
     @unsafe package init(base: UnsafeMutableRawPointer, byteCount: Int, arena: UInt32) {
         unsafe self.base = base
         self.byteCount = byteCount

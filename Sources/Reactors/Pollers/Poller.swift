@@ -18,15 +18,15 @@ open class Poller {
 
     /// For statistics and the stall watchdog.
     public let name: String
-    var state = State.unregistered
+    final var state = State.unregistered
     /// 0: on every turn. In ticks.
-    var period: UInt64 = 0
+    final var period: UInt64 = 0
     /// The next visit of a poller with a period.
-    var timer: ReactorTimer?
+    final var timer: ReactorTimer?
     /// Visits so far.
-    public internal(set) var runCount: UInt64 = 0
+    final var runCount: UInt64 = 0
     /// Visits that found work.
-    public internal(set) var busyCount: UInt64 = 0
+    final var busyCount: UInt64 = 0
 
     public init(name: String) { self.name = name }
 
@@ -34,6 +34,9 @@ open class Poller {
     open func poll() -> PollResult {
         preconditionFailure("poller '\(name)' does not override poll()")
     }
+
+    /// Whether it is on a reactor.
+    package final var isRegistered: Bool { state != .unregistered && state != .removed }
 
     final var isRunnable: Bool { state == .waiting || state == .running }
 }

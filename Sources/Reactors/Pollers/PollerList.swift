@@ -1,37 +1,66 @@
-/// The pollers that run on every turn. Iterating costs one virtual call for each and no reference counting.
-struct PollerList {
-    /// Keeps them alive; the order is the order of calls.
+/// The pollers that run on every turn. Visiting one costs a virtual call and no reference counting.
+@safe final class PollerList {
+    /// Keeps them alive; the order is the order of visits.
     private var owned: [Poller] = []
-    private var active: [Reference] = []
+    private var active: UnsafeMutablePointer<Unmanaged<Poller>>
+    private var capacity = 16
+    private(set) var count = 0
     private var needsSweep = false
 
-    private struct Reference {
-        // SAFETY: `owned` holds the poller; entries leave both arrays together, never during a walk.
-        unowned(unsafe) let poller: Poller
-        init(_ poller: Poller) { unsafe self.poller = poller }
-    }
+    init() { unsafe active = .allocate(capacity: capacity) }
 
-    mutating func add(_ poller: Poller) {
+    // SAFETY: allocated in init or `refresh`, trivially destroyed.
+    deinit { unsafe active.deallocate() }
+
+    func add(_ poller: Poller) {
         owned.append(poller)
-        active.append(Reference(poller))
+        refresh()
     }
 
-    mutating func scheduleSweep() { needsSweep = true }
+    func scheduleSweep() { needsSweep = true }
 
     /// Forgets removed pollers. Between walks only.
-    mutating func sweepIfNeeded() {
-        if !needsSweep { return }
+    @inline(__always)
+    func sweepIfNeeded() { if needsSweep { sweep() } }
+
+    @inline(never)
+    private func sweep() {
         needsSweep = false
         owned.removeAll { $0.state == .removed }
-        active = owned.map(Reference.init)
+        refresh()
     }
 
-    var count: Int { active.count }
+    private func refresh() {
+        // SAFETY: the new allocation holds as many as `owned`, which keeps each of them alive until the next refresh.
+        if owned.count > capacity {
+            unsafe active.deallocate()
+            capacity = owned.count * 2
+            unsafe active = .allocate(capacity: capacity)
+        }
+        for (index, poller) in owned.enumerated() { unsafe (active + index).initialize(to: .passUnretained(poller)) }
+        count = owned.count
+    }
+
     var all: [Poller] { owned }
 
     /// One visit to the poller at `index`.
-    func run(_ index: Int, _ visit: (Poller) -> PollResult) -> PollResult {
-        // SAFETY: as for Reference.
-        unsafe visit(active[index].poller)
+    @inline(__always)
+    func visit(_ index: Int) -> PollResult {
+        // SAFETY: below `count`; `owned` keeps the poller alive, and a removed one is forgotten between walks only.
+        unsafe active[index]._withUnsafeGuaranteedRef { $0.visit() }
+    }
+}
+
+extension Poller {
+    /// One visit, if it is not paused or removed.
+    @inline(__always)
+    final func visit() -> PollResult {
+        if state != .waiting { return .idle }
+        state = .running
+        let result = poll()
+        runCount &+= 1
+        if result == .busy { busyCount &+= 1 }
+        if state == .running { state = .waiting } else if state == .pausing { state = .paused }
+        return result
     }
 }

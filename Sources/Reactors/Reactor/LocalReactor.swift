@@ -24,7 +24,7 @@ extension Reactor {
     /// Cost: one suspension, no allocation. Cancellation does not end it: whoever holds the spot does.
     @inline(__always)
     package nonisolated(nonsending) func park(at spot: ParkingSpot) async {
-        loop.parking.expect(at: spot)
+        loop.expectParking(at: spot)
         await lot.park()
     }
 

@@ -47,6 +47,7 @@ import Synchronization
         yieldLot = ParkingLot(executor: YieldExecutor(reactor: self))
         local = LocalReactor(reactor: self)
         loop.attach(to: self)
+        loop.pool = BufferPool(reactor: self, options: options.memory)
     }
 
     /// Whether the caller runs on this reactor's thread.
@@ -70,7 +71,7 @@ import Synchronization
 
     func accept(_ arrival: Arrival) {
         if isCurrent {
-            loop.ready.push(arrival)
+            loop.push(arrival)
         } else {
             remote.push(arrival)
             wakeIfAsleep()
@@ -140,6 +141,6 @@ final class YieldExecutor: SerialExecutor, @unchecked Sendable {
 
     func enqueue(_ job: consuming ExecutorJob) {
         // SAFETY: as for the property.
-        unsafe reactor.loop.ready.push(Arrival(UnownedJob(job), .serial))
+        unsafe reactor.loop.push(Arrival(UnownedJob(job), .serial))
     }
 }

@@ -9,21 +9,30 @@ import Synchronization
     // SAFETY: the reactor owns its loop.
     private(set) unowned(unsafe) var reactor: Reactor!
 
-    var ready: JobRing
-    var parking: ParkingTable
-    var pollers = PollerList()
+    /// What every turn and every wait touch, behind a pointer: accesses to it need no run-time check of their exclusivity.
+    private let hot: UnsafeMutablePointer<Hot>
+
+    private struct Hot: ~Copyable {
+        var ready: JobRing
+        var parking: ParkingTable
+        /// How many more awaits the running job may have completed without giving way.
+        var synchronousBudget = 0
+    }
+
+    let pollers = PollerList()
     var timers = TimerQueue()
-    package var ring: Ring?
+    var ring: Ring?
+    var pool: BufferPool!
+    /// What the layer above keeps on each reactor.
+    package var attachment: AnyObject?
     var activity = Activity.idle
     var figures = Figures()
-    /// Counts down the awaits that may still complete without giving way in this turn.
-    package var synchronousBudget = 0
     /// When this turn began, in ticks.
-    package private(set) var turnStart: UInt64 = 0
+    private(set) var turnStart: UInt64 = 0
 
     /// How many jobs and messages one turn runs before it looks at pollers and timers again.
     private static let jobsPerTurn = 512
-    private static let synchronousBudgetPerTurn = 256
+    private static let synchronousBudgetPerJob = 32
 
     /// What the watchdog names.
     enum Activity { case idle, jobs, poller(Poller), timer, ring }
@@ -40,9 +49,21 @@ import Synchronization
         self.clock = clock
         self.options = options
         self.remote = remote
-        ready = JobRing(capacity: options.jobCapacity)
-        parking = ParkingTable(capacity: 1024)
+        unsafe hot = .allocate(capacity: 1)
+        unsafe hot.initialize(
+            to: Hot(ready: JobRing(capacity: options.jobCapacity), parking: ParkingTable(capacity: 1024)))
     }
+
+    deinit {
+        // SAFETY: initialized in init; the reactor's thread has ended.
+        unsafe hot.deinitialize(count: 1)
+        unsafe hot.deallocate()
+    }
+
+    // SAFETY (all of `hot`): it lives as long as the loop, and only the reactor's thread touches it.
+
+    @inline(__always)
+    func push(_ arrival: Arrival) { unsafe hot.pointee.ready.push(arrival) }
 
     func attach(to reactor: Reactor) {
         unsafe self.reactor = reactor
@@ -53,10 +74,9 @@ import Synchronization
     /// Visits everything once: what other threads sent, the queue, the pollers, due timers, the ring.
     package func turn() -> PollResult {
         turnStart = clock.now()
-        synchronousBudget = Self.synchronousBudgetPerTurn
         var result = PollResult.idle
-        if !remote.isEmpty, remote.drain(into: &ready, limit: Self.jobsPerTurn) { result = .busy }
-        if !ready.isEmpty {
+        if !remote.isEmpty, unsafe remote.drain(into: &hot.pointee.ready, limit: Self.jobsPerTurn) { result = .busy }
+        if unsafe !hot.pointee.ready.isEmpty {
             runJobs()
             result = .busy
         }
@@ -66,7 +86,7 @@ import Synchronization
             result = .busy
         }
         if let ring { result.combine(ring.turn()) }
-        if !ready.isEmpty { result = .busy }
+        if unsafe !hot.pointee.ready.isEmpty { result = .busy }
         figures.turns &+= 1
         return result
     }
@@ -76,9 +96,10 @@ import Synchronization
         let reactor = unsafe self.reactor!
         let serial = unsafe reactor.asUnownedSerialExecutor()
         let task = unsafe reactor.preference.asUnownedTaskExecutor()
-        var budget = min(ready.count, Self.jobsPerTurn)
+        var budget = unsafe min(hot.pointee.ready.count, Self.jobsPerTurn)
         figures.jobs &+= UInt64(budget)
-        while budget > 0, let arrival = ready.pop() {
+        while budget > 0, let arrival = unsafe hot.pointee.ready.pop() {
+            unsafe hot.pointee.synchronousBudget = Self.synchronousBudgetPerJob
             unsafe run(arrival, serial, task)
             budget -= 1
         }
@@ -99,19 +120,8 @@ import Synchronization
 
     private func runPollers() -> PollResult {
         var result = PollResult.idle
-        for index in 0..<pollers.count { result.combine(pollers.run(index, visit)) }
+        for index in 0..<pollers.count { result.combine(pollers.visit(index)) }
         pollers.sweepIfNeeded()
-        return result
-    }
-
-    private func visit(_ poller: Poller) -> PollResult {
-        if poller.state != .waiting { return .idle }
-        poller.state = .running
-        let result = poller.poll()
-        poller.runCount &+= 1
-        if result == .busy { poller.busyCount &+= 1 }
-        if poller.state == .running { poller.state = .waiting }
-        if poller.state == .pausing { poller.state = .paused }
         return result
     }
 
@@ -121,7 +131,7 @@ import Synchronization
             case .run(let body): body()
             case .unpark(let spot): unpark(spot)
             case .poll(let poller):
-                _ = visit(poller)
+                _ = poller.visit()
                 rearm(poller)
             case nil: break
             }
@@ -130,14 +140,32 @@ import Synchronization
 
     // MARK: Waiting
 
+    /// Whether the caller runs on this loop's thread.
+    package var isCurrent: Bool { unsafe reactor.isCurrent }
+
+    package func makeSpot() -> ParkingSpot { unsafe hot.pointee.parking.makeSpot() }
+    package func release(_ spot: ParkingSpot) { unsafe hot.pointee.parking.release(spot) }
+
+    @inline(__always)
+    func expectParking(at spot: ParkingSpot) { unsafe hot.pointee.parking.expect(at: spot) }
+
+    @inline(__always)
+    func storeParked(_ bits: UInt) { unsafe hot.pointee.parking.store(bits) }
+
+    /// Counts an await that completed without suspending. False when the task has had its share: it must give way.
+    package func spendSynchronousCompletions(_ count: Int = 1) -> Bool {
+        unsafe hot.pointee.synchronousBudget &-= count
+        return unsafe hot.pointee.synchronousBudget >= 0
+    }
+
     /// Lets the task parked at `spot` run again, after what is already queued.
     package func unpark(_ spot: ParkingSpot) {
-        ready.push(Arrival(bits: parking.take(spot)))
+        push(Arrival(bits: unsafe hot.pointee.parking.take(spot)))
     }
 
     // MARK: Pollers and timers
 
-    func add(_ poller: Poller, period: Duration?) {
+    package func add(_ poller: Poller, period: Duration?) {
         precondition(poller.state == .unregistered, "poller '\(poller.name)' is on a reactor already")
         poller.state = .waiting
         poller.period = period.map { max(1, clock.ticks($0)) } ?? 0
@@ -152,13 +180,13 @@ import Synchronization
         timers.add(timer)
     }
 
-    func remove(_ poller: Poller) {
+    package func remove(_ poller: Poller) {
         poller.state = .removed
         poller.timer?.cancel()
         pollers.scheduleSweep()
     }
 
-    func pause(_ poller: Poller) {
+    package func pause(_ poller: Poller) {
         switch poller.state {
         case .waiting: poller.state = .paused
         case .running: poller.state = .pausing
@@ -167,7 +195,7 @@ import Synchronization
         poller.timer?.cancel()
     }
 
-    func resume(_ poller: Poller) {
+    package func resume(_ poller: Poller) {
         switch poller.state {
         case .pausing: poller.state = .running
         case .paused:
@@ -175,6 +203,11 @@ import Synchronization
             if poller.period > 0 { rearm(poller) }
         case .unregistered, .waiting, .running, .removed: return
         }
+    }
+
+    /// Runs `body` once, when `duration` has passed. On this reactor.
+    package func schedule(after duration: Duration, _ body: @escaping () -> Void) -> ReactorTimer {
+        schedule(at: clock.now() &+ clock.ticks(duration), .run(body))
     }
 
     func schedule(at deadline: UInt64, _ action: ReactorTimer.Action) -> ReactorTimer {

@@ -1,0 +1,47 @@
+public import SystemPackage
+
+/// How one I/O ended, as a module reports it: one word, cheap enough for the data path.
+@frozen
+public struct IOStatus: Hashable, Sendable {
+    /// What happened. The order is that of SPDK's status values, from success downwards.
+    @frozen
+    public enum Code: Int8, Sendable {
+        case success = 1
+        case pending = 0
+        /// For no reason that has a code of its own.
+        case failed = -1
+        /// With an NVMe status; `detail` holds it.
+        case nvmeError = -2
+        /// With a SCSI status; `detail` holds it.
+        case scsiError = -3
+        /// The device has no room now: the layer keeps the request and tries again, in order. Never seen by a caller.
+        case noMemory = -4
+        /// A comparison found a difference.
+        case miscompare = -5
+        case firstFusedFailed = -6
+        /// Given up before it was done: by a reset, a removal or a cancellation.
+        case aborted = -7
+        /// With an errno; `detail` holds it.
+        case systemError = -8
+    }
+
+    public let code: Code
+    /// The errno (positive) or device status that goes with `code`; 0 without one.
+    public let detail: Int32
+
+    @inlinable
+    public init(_ code: Code, detail: Int32 = 0) {
+        self.code = code
+        self.detail = detail
+    }
+
+    @inlinable public static var success: IOStatus { IOStatus(.success) }
+    @inlinable public static var failed: IOStatus { IOStatus(.failed) }
+    @inlinable public static var noMemory: IOStatus { IOStatus(.noMemory) }
+    @inlinable public static var aborted: IOStatus { IOStatus(.aborted) }
+
+    /// A system call's failure.
+    public static func system(_ errno: Errno) -> IOStatus { IOStatus(.systemError, detail: errno.rawValue) }
+
+    @inlinable public var isSuccess: Bool { code == .success }
+}

@@ -1,0 +1,52 @@
+import Reactors
+
+/// The layer's part of each reactor: which bdevs have a channel there.
+extension LocalReactor {
+    /// The channel core of `bdev` on this reactor, made at the first call, with one more user.
+    func acquireChannel(_ bdev: RegisteredBdev) async throws(BdevError) -> ChannelCore {
+        let key = ObjectIdentifier(bdev)
+        let pool = try RequestPool.of(self)
+        if let core = pool.channel(for: key) { return core.retained() }
+        let module = try await bdev.driver.makeChannel(on: self, requests: RequestTable(pool: pool))
+        // Somebody else may have made it while the module worked.
+        if let core = pool.channel(for: key) {
+            module.close()
+            return core.retained()
+        }
+        let core = ChannelCore(bdev: bdev, module: module, pool: pool)
+        pool.add(core, for: key)
+        return core.retained()
+    }
+
+    func releaseChannel(_ core: ChannelCore) async {
+        core.userCount -= 1
+        if core.userCount > 0 { return }
+        let pool = core.pool
+        pool.removeChannel(for: ObjectIdentifier(core.bdev))
+        core.module.close()
+        await core.bdev.retire(core.statistics)
+    }
+
+    private func existingChannel(_ bdev: RegisteredBdev) -> ChannelCore? {
+        (loop.attachment as? RequestPool)?.channel(for: ObjectIdentifier(bdev))
+    }
+
+    func stopAccepting(_ bdev: RegisteredBdev) { existingChannel(bdev)?.stopAccepting() }
+
+    func adopt(blockCount: UInt64, of bdev: RegisteredBdev) { existingChannel(bdev)?.blockCount = blockCount }
+
+    func statistics(of bdev: RegisteredBdev) -> IOStatistics? { existingChannel(bdev)?.statistics }
+}
+
+extension ChannelCore {
+    func retained() -> ChannelCore {
+        userCount += 1
+        return self
+    }
+
+    /// The bdev is going away: new I/O is refused, what waits for the device is given up, what the device has finishes by itself.
+    func stopAccepting() {
+        accepted = []
+        abortWaiting()
+    }
+}

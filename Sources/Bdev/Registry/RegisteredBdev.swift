@@ -1,0 +1,116 @@
+import Reactors
+import Synchronization
+
+/// One bdev that an engine knows: who it is, who has it open, whether it is going away.
+///
+/// An actor on the engine's reactor. What the data path needs of it is immutable or atomic.
+actor RegisteredBdev {
+    enum State { case ready, unregistering, removed }
+
+    nonisolated let name: String
+    nonisolated let uuid: BdevUUID
+    nonisolated let productName: String
+    nonisolated let moduleName: String
+    nonisolated let geometry: BdevGeometry
+    nonisolated let supportedTypes: IOTypes
+    nonisolated let driver: any BdevDriver
+    nonisolated let home: Reactor
+    private nonisolated let currentBlockCount: Atomic<UInt64>
+    private nonisolated let removing = Atomic<Bool>(false)
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe home.asUnownedSerialExecutor() }
+
+    private(set) var state = State.ready
+    var aliases: Set<String>
+    private(set) var descriptors: [ObjectIdentifier: BdevDescriptor] = [:]
+    private var retired = IOStatistics()
+    private var lastClose: ParkingSpot?
+
+    init(_ properties: BdevProperties, uuid: BdevUUID, module: String, driver: any BdevDriver, home: Reactor) {
+        name = properties.name
+        self.uuid = uuid
+        productName = properties.productName
+        moduleName = module
+        geometry = properties.geometry
+        supportedTypes = properties.supportedTypes
+        self.driver = driver
+        self.home = home
+        aliases = Set(properties.aliases)
+        currentBlockCount = Atomic(properties.geometry.blockCount)
+    }
+
+    nonisolated var blockCount: UInt64 { currentBlockCount.load(ordering: .acquiring) }
+    nonisolated var isRemoved: Bool { removing.load(ordering: .acquiring) }
+
+    // MARK: Descriptors
+
+    func add(_ descriptor: BdevDescriptor) throws(BdevError) {
+        if state != .ready { throw BdevError(.removed, bdev: name, "cannot open: the bdev is being removed") }
+        descriptors[ObjectIdentifier(descriptor)] = descriptor
+    }
+
+    func didClose(_ descriptor: BdevDescriptor) {
+        descriptors[ObjectIdentifier(descriptor)] = nil
+        if descriptors.isEmpty, let spot = lastClose {
+            lastClose = nil
+            home.loop.unpark(spot)
+        }
+    }
+
+    // MARK: Going away
+
+    func beginRemoval() throws(BdevError) {
+        if state != .ready { throw BdevError(.busy, bdev: name, "the bdev is being removed already") }
+        state = .unregistering
+        removing.store(true, ordering: .releasing)
+    }
+
+    /// Returns when nobody has the bdev open any more.
+    func waitUntilClosed() async {
+        for descriptor in descriptors.values { descriptor.bdevWillBeRemoved() }
+        if !descriptors.isEmpty {
+            let spot = home.loop.makeSpot()
+            lastClose = spot
+            await home.park(at: spot)
+            home.loop.release(spot)
+        }
+        state = .removed
+    }
+
+    // MARK: Size and statistics
+
+    func resize(_ blockCount: UInt64) throws(BdevError) -> [BdevDescriptor] {
+        if blockCount == 0 { throw BdevError(.invalidGeometry, bdev: name, "cannot resize a bdev to no blocks") }
+        if blockCount < self.blockCount, !descriptors.isEmpty {
+            throw BdevError(
+                .busy, bdev: name, "cannot shrink from \(self.blockCount) to \(blockCount) blocks while it is open",
+                advice: "close it everywhere first")
+        }
+        currentBlockCount.store(blockCount, ordering: .releasing)
+        return Array(descriptors.values)
+    }
+
+    func retire(_ statistics: IOStatistics) { retired.add(statistics) }
+    var retiredStatistics: IOStatistics { retired }
+
+    func info() -> BdevInfo {
+        var geometry = geometry
+        geometry.blockCount = blockCount
+        return BdevInfo(
+            name: name, aliases: aliases.sorted(), uuid: uuid, productName: productName, moduleName: moduleName,
+            geometry: geometry, supportedTypes: supportedTypes, isOpen: !descriptors.isEmpty)
+    }
+}
+
+/// A bdev as its engine describes it.
+public struct BdevInfo: Sendable {
+    public let name: String
+    public let aliases: [String]
+    public let uuid: BdevUUID
+    public let productName: String
+    public let moduleName: String
+    public let geometry: BdevGeometry
+    /// What the module itself does; write zeroes is offered wherever write is.
+    public let supportedTypes: IOTypes
+    public let isOpen: Bool
+}

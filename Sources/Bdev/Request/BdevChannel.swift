@@ -1,0 +1,178 @@
+public import Reactors
+
+/// The async face of one bdev on one reactor, for one descriptor.
+///
+/// An actor on its reactor. Code isolated to it (see ``BdevDescriptor/withChannel(on:_:)``) suspends at most once for an I/O and comes back
+/// on the reactor; an I/O that completes at once does not suspend. The same methods called from an ordinary task work too and cost two
+/// crossings between threads each, several microseconds.
+///
+/// Every operation throws before anything is queued when it is not permitted, not supported, out of range or misaligned, and after the
+/// device has let go of the memory when it fails. Cancelling the task asks the device to give the I/O up and then waits for it all the
+/// same; it is noticed within 10 ms, and an I/O that is done by then simply succeeds.
+@safe public actor BdevChannel {
+    private nonisolated let parts: Parts
+    public nonisolated let reactor: Reactor
+    private nonisolated let descriptor: BdevDescriptor
+
+    /// What the path of an I/O touches. Unchecked Sendable: used on the reactor only, which the path checks by its thread instead of
+    /// by a hop.
+    private struct Parts: @unchecked Sendable {
+        let face: EngineChannel
+        let core: ChannelCore
+        let pool: RequestPool
+        let loop: ReactorLoop
+    }
+
+    /// The synchronous face.
+    public var engine: EngineChannel { parts.face }
+
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe reactor.asUnownedSerialExecutor() }
+
+    init(core: ChannelCore, descriptor: BdevDescriptor) {
+        self.descriptor = descriptor
+        reactor = core.pool.reactor
+        parts = Parts(
+            face: EngineChannel(core: core, isWritable: descriptor.mode == .readWrite), core: core, pool: core.pool,
+            loop: core.loop)
+    }
+
+    func perform<Result: Sendable>(
+        _ body: (isolated BdevChannel) async throws -> Result
+    ) async throws -> Result { try await body(self) }
+
+    // MARK: Reading and writing
+
+    /// Reads into all of `buffer` from `offset`.
+    ///
+    /// - Throws: `BdevError`. The buffer is the caller's again in every case; after an error its contents are undefined.
+    public nonisolated(nonsending) func read(at offset: BdevOffset, into buffer: inout IOBuffer) async throws(BdevError) {
+        if !reactor.isCurrent { return try await readFromElsewhere(at: offset, into: &buffer) }
+        let slot = unsafe try parts.face.prepare(.read, buffer.memory, offset)
+        unsafe try await run(slot)
+    }
+
+    private func readFromElsewhere(at offset: BdevOffset, into buffer: inout IOBuffer) async throws(BdevError) {
+        try await read(at: offset, into: &buffer)
+    }
+
+    /// Writes all of `buffer` at `offset`.
+    ///
+    /// - Throws: `BdevError`. After an error the blocks may hold the old data, the new, or a mixture by block.
+    public nonisolated(nonsending) func write(from buffer: borrowing IOBuffer, at offset: BdevOffset) async throws(BdevError) {
+        if !reactor.isCurrent { return try await writeFromElsewhere(buffer, at: offset) }
+        let slot = unsafe try parts.face.prepare(.write, buffer.memory, offset)
+        unsafe try await run(slot)
+    }
+
+    private func writeFromElsewhere(_ buffer: borrowing IOBuffer, at offset: BdevOffset) async throws(BdevError) {
+        try await write(from: buffer, at: offset)
+    }
+
+    // MARK: Operations without data
+
+    /// Tells the device that the blocks are not needed. What they read as afterwards is the device's choice.
+    ///
+    /// - Throws: `BdevError`; `notSupported` unless the bdev can. A count of 0 succeeds and does nothing.
+    public func unmap(at offset: BdevOffset, count: BdevLength) async throws(BdevError) { try await perform(.unmap, offset, count) }
+
+    /// Makes the blocks read as zeros. Done with writes where the bdev cannot do it itself.
+    ///
+    /// - Throws: `BdevError`. A count of 0 succeeds and does nothing.
+    public func writeZeroes(at offset: BdevOffset, count: BdevLength) async throws(BdevError) {
+        try await perform(.writeZeroes, offset, count)
+    }
+
+    /// Makes every write that was complete before this call durable.
+    ///
+    /// - Throws: `BdevError`; `notSupported` unless the bdev can.
+    public func flush() async throws(BdevError) { try await perform(.flush, .block(0), .blocks(parts.core.blockCount)) }
+
+    /// Ends all work in flight and brings the device back to a fresh state.
+    ///
+    /// - Throws: `BdevError`; `notSupported` unless the bdev can. Allowed on a read-only descriptor.
+    public func reset() async throws(BdevError) { try await perform(.reset, .block(0), .blocks(0)) }
+
+    private func perform(_ type: IOType, _ offset: BdevOffset, _ count: BdevLength) async throws(BdevError) {
+        let slot = unsafe try parts.face.prepare(type, offset, count)
+        if count.value == 0, type != .flush, type != .reset { return unsafe parts.face.abandon(slot) }
+        unsafe try await run(slot)
+    }
+
+    // MARK: Batches
+
+    /// Submits every I/O of `batch` and returns when all are complete.
+    ///
+    /// Cost: at most one suspension for the whole batch, no allocation.
+    ///
+    /// - Throws: the first failure; the others, and all successes, are in the batch's statuses.
+    public func perform(_ batch: inout IOBatch) async throws(BdevError) {
+        if batch.count == 0 { return }
+        let refusal = batch.submit(to: parts.face)
+        if unsafe batch.control.pointee.remaining > 0 {
+            let spot = parts.loop.makeSpot()
+            unsafe batch.control.pointee.spot = spot
+            await reactor.park(at: spot)
+            unsafe batch.control.pointee.spot = nil
+            parts.loop.release(spot)
+        } else {
+            if !parts.loop.spendSynchronousCompletions(batch.count) { await reactor.yieldTurn() }
+        }
+        if let refusal { throw refusal }
+        if let (index, status) = batch.firstFailure() {
+            throw parts.core.error(status, "I/O \(index) of a batch of \(batch.count) failed")
+        }
+    }
+
+    // MARK: The path of one I/O
+
+    // SAFETY (all `unsafe` here): the slot is this call's from `prepare` until it is given back below.
+
+    @inline(__always)
+    private nonisolated(nonsending) func run(_ slot: Slot) async throws(BdevError) {
+        unsafe slot.pointee.sink = .task
+        unsafe parts.core.start(slot)
+        if unsafe slot.pointee.phase != .done {
+            unsafe parts.pool.willPark(slot)
+            await unsafe reactor.park(at: slot.pointee.spot)
+            unsafe parts.pool.didUnpark(slot)
+        } else if !parts.loop.spendSynchronousCompletions() {
+            await reactor.yieldTurn()
+        }
+        let status = unsafe slot.pointee.status
+        if !status.isSuccess { throw unsafe failure(slot) }
+        unsafe parts.pool.giveBack(slot)
+        parts.face.leave()
+    }
+
+    @inline(never)
+    private nonisolated func failure(_ slot: Slot) -> BdevError {
+        let error = unsafe parts.core.error(slot)
+        unsafe parts.face.abandon(slot)
+        return error
+    }
+
+    // MARK: Closing
+
+    /// Refuses what comes from now on, waits for what is in flight, and lets go of the device's channel. Calling it again does nothing.
+    public func close() async {
+        if await parts.face.close() {
+            await reactor.local.releaseChannel(parts.core)
+            descriptor.forget(self)
+        }
+    }
+
+    /// What this bdev has done on this reactor, through all descriptors, since the channel was first opened.
+    public var statistics: IOStatistics { parts.core.statistics }
+
+    /// Starts, or with nil ends, recording every latency on this reactor, through all descriptors.
+    public func recordLatencies(in histogram: sending LatencyHistogram?) { parts.core.histogram = histogram }
+}
+
+extension LocalReactor {
+    func openChannel(_ descriptor: BdevDescriptor) async throws(BdevError) -> BdevChannel {
+        BdevChannel(core: try await acquireChannel(descriptor.bdev), descriptor: descriptor)
+    }
+}
+extension BdevChannel {
+    public func allocate(_ n: Int) -> IOBuffer { parts.loop.allocateBuffer(byteCount: n)! }
+}

@@ -1,0 +1,51 @@
+/// A bdev's geometry in the form that the checks of every request want.
+struct ChannelShape {
+    let blockByteCount: UInt64
+    /// Of a block size that is a power of two; 0 otherwise.
+    let blockMask: UInt64
+    let blockShift: UInt64
+    let isPowerOfTwo: Bool
+    let alignmentMask: UInt
+    /// No request of any kind needs to be split, copied or emulated.
+    let isPlain: Bool
+    let native: IOTypes
+    /// In blocks; 0 for none.
+    let boundary: UInt64
+    let transferLimit: UInt64
+    let unmapLimit: UInt64
+    let writeZeroesLimit: UInt64
+    let segmentCountLimit: Int
+    let segmentByteCountLimit: Int
+
+    init(_ geometry: BdevGeometry, native: IOTypes) {
+        let size = UInt64(geometry.blockByteCount)
+        blockByteCount = size
+        blockMask = size & (size - 1) == 0 ? size - 1 : 0
+        blockShift = UInt64(size.trailingZeroBitCount)
+        isPowerOfTwo = size & (size - 1) == 0
+        alignmentMask = UInt(geometry.memoryAlignment - 1)
+        boundary = geometry.splitsAtOptimalBoundary ? geometry.optimalBoundaryBlockCount : 0
+        transferLimit = geometry.transferBlockCountLimit
+        unmapLimit = geometry.unmapBlockCountLimit
+        writeZeroesLimit = geometry.writeZeroesBlockCountLimit
+        segmentCountLimit = geometry.segmentCountLimit
+        segmentByteCountLimit = geometry.segmentByteCountLimit
+        self.native = native
+        isPlain =
+            alignmentMask == 0 && boundary == 0 && transferLimit == 0 && unmapLimit == 0 && writeZeroesLimit == 0
+            && segmentCountLimit == 0 && (native.contains(.writeZeroes) || !native.contains(.write))
+    }
+
+    /// Bytes as blocks; nil when they are no whole number of them.
+    @inline(__always)
+    func blocks(bytes: UInt64) -> UInt64? {
+        if isPowerOfTwo { return bytes & blockMask == 0 ? bytes &>> blockShift : nil }
+        return blocksByDivision(bytes: bytes)
+    }
+
+    @inline(never)
+    private func blocksByDivision(bytes: UInt64) -> UInt64? {
+        let (quotient, remainder) = bytes.quotientAndRemainder(dividingBy: blockByteCount)
+        return remainder == 0 ? quotient : nil
+    }
+}

@@ -1,0 +1,205 @@
+public import Reactors
+
+/// The synchronous face of a channel: submit now, be told later.
+///
+/// For code that lives on the reactor and does not want a task for each I/O: modules stacked on modules, exports, benchmarks. Not
+/// Sendable: it is got from a ``BdevChannel`` on its reactor and cannot leave it. Every submit checks permission, support, range and
+/// alignment before anything is queued; a check that fails throws, and nothing is ever told about it.
+@safe public final class EngineChannel {
+    let core: ChannelCore
+    /// Whether the descriptor was opened for writing.
+    public let isWritable: Bool
+    private var inFlight = 0
+    private var isClosed = false
+    /// What the descriptor may do; nothing once the channel is closed.
+    private var permitted: IOTypes
+    private var drained: ParkingSpot?
+
+    init(core: ChannelCore, isWritable: Bool) {
+        self.core = core
+        self.isWritable = isWritable
+        permitted = IOTypes(IOType.allCases.filter { isWritable || !$0.needsWritableDescriptor }.map(IOTypes.init))
+    }
+
+    /// The bdev's name.
+    public var name: String { core.bdev.name }
+    /// Bytes in a block.
+    public var blockByteCount: Int { Int(core.shape.blockByteCount) }
+    /// Blocks on the bdev now.
+    public var blockCount: UInt64 { core.blockCount }
+
+    // SAFETY (all `unsafe` below): a slot is this channel's from `prepare` until it is given back; the channel outlives it, because
+    // closing waits for `inFlight` to become 0.
+
+    // MARK: Submitting
+
+    /// Reads into all of `buffer` from `offset`. On success the request has taken the buffer, and the handler's completion gives it
+    /// back; after an error it is where it was.
+    ///
+    /// - Throws: `readOnly`, `notSupported`, `misaligned`, `outOfRange`, `closed`, or `noMemory` when 65,536 requests are outstanding
+    ///   on this reactor.
+    public func read(
+        into buffer: inout IOBuffer?, at offset: BdevOffset, tag: UInt64 = 0, handler: IOHandler
+    ) throws(BdevError) {
+        try submit(.read, &buffer, offset, tag, handler)
+    }
+
+    /// Writes all of `buffer` at `offset`. The buffer goes and comes as with ``read(into:at:tag:handler:)``, and so do the errors.
+    public func write(
+        from buffer: inout IOBuffer?, at offset: BdevOffset, tag: UInt64 = 0, handler: IOHandler
+    ) throws(BdevError) {
+        try submit(.write, &buffer, offset, tag, handler)
+    }
+
+    @inline(__always)
+    private func submit(
+        _ type: IOType, _ buffer: inout IOBuffer?, _ offset: BdevOffset, _ tag: UInt64, _ handler: IOHandler
+    ) throws(BdevError) {
+        guard let memory = IOBuffer.memory(of: buffer) else { preconditionFailure("a read or write needs a buffer") }
+        let slot = unsafe try prepare(type, memory, offset)
+        unsafe slot.pointee.buffer = buffer.take()
+        unsafe begin(slot, tag, handler)
+    }
+
+    /// An I/O without data: unmap, write zeroes, flush.
+    ///
+    /// - Throws: as for ``read(into:at:tag:handler:)``.
+    public func submit(
+        _ type: IOType, at offset: BdevOffset, count: BdevLength, tag: UInt64 = 0, handler: IOHandler
+    ) throws(BdevError) {
+        let slot = unsafe try prepare(type, offset, count)
+        unsafe begin(slot, tag, handler)
+    }
+
+    @inline(__always)
+    private func begin(_ slot: Slot, _ tag: UInt64, _ handler: IOHandler) {
+        unsafe slot.pointee.sink = .handler
+        unsafe slot.pointee.handler = Unmanaged.passUnretained(handler)
+        unsafe slot.pointee.tag = tag
+        handler.enter()
+        unsafe core.start(slot)
+    }
+
+    // MARK: Checks
+
+    /// A slot for a read or write of all of `memory`, checked.
+    @inline(__always)
+    func prepare(_ type: IOType, _ memory: IOMemory, _ offset: BdevOffset) throws(BdevError) -> Slot {
+        guard let count = core.shape.blocks(bytes: UInt64(memory.byteCount)), count > 0 else {
+            throw refuseLength(type, UInt64(memory.byteCount))
+        }
+        let slot = unsafe try prepare(type, offset, count)
+        unsafe slot.pointee.memory = memory
+        unsafe slot.pointee.segments = nil
+        unsafe slot.pointee.segmentCount = 1
+        return unsafe slot
+    }
+
+    /// A slot for an I/O without data, checked.
+    func prepare(_ type: IOType, _ offset: BdevOffset, _ length: BdevLength) throws(BdevError) -> Slot {
+        var count = length.value
+        if length.isBytes {
+            guard let blocks = core.shape.blocks(bytes: length.value) else { throw refuseLength(type, length.value) }
+            count = blocks
+        }
+        let slot = unsafe try prepare(type, offset, count)
+        unsafe slot.pointee.segments = nil
+        unsafe slot.pointee.segmentCount = 0
+        return unsafe slot
+    }
+
+    @inline(__always)
+    private func prepare(_ type: IOType, _ offset: BdevOffset, _ count: UInt64) throws(BdevError) -> Slot {
+        if core.accepted.rawValue & permitted.rawValue & (1 << UInt32(type.rawValue)) == 0 { throw refuse(type) }
+        var start = offset.value
+        if offset.isBytes {
+            guard let blocks = core.shape.blocks(bytes: offset.value) else { throw refuseOffset(type, offset) }
+            start = blocks
+        }
+        let (end, overflow) = start.addingReportingOverflow(count)
+        if overflow || end > core.blockCount { throw refuseRange(type, start, count) }
+        guard let slot = unsafe core.pool.take(core) else { throw refuseMemory(type) }
+        unsafe slot.pointee.type = type
+        unsafe slot.pointee.startBlock = start
+        unsafe slot.pointee.blockCount = count
+        unsafe slot.pointee.channel = Unmanaged.passUnretained(self)
+        inFlight &+= 1
+        return unsafe slot
+    }
+
+    /// Gives a prepared slot back unused.
+    func abandon(_ slot: Slot) {
+        unsafe core.pool.giveBack(slot)
+        leave()
+    }
+
+    // MARK: Refusals
+
+    @inline(never)
+    private func refuse(_ type: IOType) -> BdevError {
+        if isClosed { return BdevError(.closed, bdev: name, "cannot \(type): the channel is closed") }
+        if core.bdev.isRemoved { return BdevError(.removed, bdev: name, "cannot \(type): the bdev is being removed") }
+        if !isWritable && type.needsWritableDescriptor {
+            return BdevError(
+                .readOnly, bdev: name, "cannot \(type): the descriptor is read-only", advice: "open it with mode .readWrite")
+        }
+        return BdevError(.notSupported, bdev: name, "this bdev does not support \(type)")
+    }
+
+    @inline(never)
+    private func refuseLength(_ type: IOType, _ byteCount: UInt64) -> BdevError {
+        BdevError(
+            .misaligned, bdev: name,
+            "cannot \(type) \(byteCount) bytes: a length is one or more whole blocks of \(core.shape.blockByteCount) bytes")
+    }
+
+    @inline(never)
+    private func refuseOffset(_ type: IOType, _ offset: BdevOffset) -> BdevError {
+        BdevError(
+            .misaligned, bdev: name,
+            "cannot \(type) at \(offset): an offset is a multiple of the block size, \(core.shape.blockByteCount) bytes")
+    }
+
+    @inline(never)
+    private func refuseRange(_ type: IOType, _ start: UInt64, _ count: UInt64) -> BdevError {
+        BdevError(
+            .outOfRange, bdev: name,
+            "cannot \(type) \(count) blocks at block \(start): the bdev has \(core.blockCount) blocks")
+    }
+
+    @inline(never)
+    private func refuseMemory(_ type: IOType) -> BdevError {
+        BdevError(
+            .noMemory, bdev: name, "cannot \(type): all \(RequestPool.capacity) requests of this reactor are in use",
+            advice: "submit again after a completion")
+    }
+
+    // MARK: Closing
+
+    @inline(__always)
+    func leave() {
+        inFlight &-= 1
+        if inFlight == 0, let spot = drained { wake(spot) }
+    }
+
+    @inline(never)
+    private func wake(_ spot: ParkingSpot) {
+        drained = nil
+        core.loop.unpark(spot)
+    }
+
+    /// Refuses what comes from now on and waits for what is in flight.
+    /// Whether this call is the one that closed it.
+    nonisolated(nonsending) func close() async -> Bool {
+        if isClosed { return false }
+        isClosed = true
+        permitted = []
+        if inFlight > 0 {
+            let spot = core.loop.makeSpot()
+            drained = spot
+            await core.pool.reactor.park(at: spot)
+            core.loop.release(spot)
+        }
+        return true
+    }
+}

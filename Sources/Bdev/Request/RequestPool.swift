@@ -1,0 +1,225 @@
+import Reactors
+
+/// The requests of one reactor, and what is done with them between turns.
+///
+/// The slots lie in one reserved stretch of memory that is touched as it is first used: no request allocates, none ever moves.
+@safe final class RequestPool: Poller {
+    /// More than any queue of ours is deep; the address space it reserves is 16 MiB.
+    static let capacity = 65_536
+
+    let reactor: Reactor
+    let loop: ReactorLoop
+    private let region: MemoryRegion
+    private let slots: Slot
+    private var free: Slot?
+    private var usedCount = 0
+    /// How many calls of a module's `submit` are on the stack.
+    var submitDepth = 0
+    /// Tasks that wait for a slot, and slots put by for those of them that have been woken.
+    private var waiters: [ParkingSpot] = []
+    private var hasWaiters = false
+    private var reserved = SlotQueue()
+    /// Requests with a handler that were completed inside the module's `submit`: told in the next turn, so that a handler never
+    /// runs inside its own submit.
+    private let deferred: UnsafeMutablePointer<SlotQueue>
+    /// Requests that wait for the reactor's memory.
+    var starved = SlotQueue()
+    /// Tasks parked now: somebody may cancel one.
+    private var parkedCount = 0
+    private lazy var cancellationScan = CancellationScan(pool: self)
+    private var isScanning = false
+    private var channels: [ObjectIdentifier: ChannelCore] = [:]
+    let zeroes: ZeroRegion
+
+    init(local: isolated LocalReactor) throws(BdevError) {
+        reactor = local.reactor
+        loop = local.loop
+        do {
+            region = try MemoryRegion(byteCount: Self.capacity * MemoryLayout<RequestState>.stride)
+        } catch {
+            throw BdevError(.noMemory, "\(error)")
+        }
+        zeroes = ZeroRegion.shared
+        // SAFETY: the region is as long as `capacity` slots, page-aligned, and lives as long as self.
+        unsafe slots = region.base.bindMemory(to: RequestState.self, capacity: Self.capacity)
+        unsafe free = nil
+        unsafe deferred = .allocate(capacity: 1)
+        unsafe deferred.initialize(to: SlotQueue())
+        super.init(name: "bdev requests")
+        loop.add(self, period: nil)
+    }
+
+    /// The pool of a reactor, made at the first call.
+    static func of(_ local: isolated LocalReactor) throws(BdevError) -> RequestPool {
+        if let pool = local.loop.attachment as? RequestPool { return pool }
+        let pool = try RequestPool(local: local)
+        local.loop.attachment = pool
+        return pool
+    }
+
+    deinit {
+        // SAFETY: allocated in init; nothing is deferred once the reactor has stopped.
+        unsafe deferred.deallocate()
+    }
+
+    // MARK: Slots
+
+    /// A slot for `core`, or nil when none is free or others wait for one.
+    @inline(__always)
+    func take(_ core: ChannelCore) -> Slot? {
+        // SAFETY: a free slot is initialized, and ours from here on.
+        guard let slot = unsafe free else { return unsafe takeFirstTime(core) }
+        unsafe free = slot.pointee.queueNext
+        unsafe slot.pointee.core = Unmanaged.passUnretained(core)
+        unsafe slot.pointee.phase = .prepared
+        return unsafe slot
+    }
+
+    @inline(never)
+    private func takeFirstTime(_ core: ChannelCore) -> Slot? {
+        if usedCount == Self.capacity { return nil }
+        // SAFETY: below the capacity, and never initialized before.
+        let slot = unsafe slots + usedCount
+        let nothing = region.memory(from: 0, count: 0)
+        unsafe slot.initialize(
+            to: RequestState(index: UInt32(usedCount), core: core, spot: loop.makeSpot(), memory: nothing))
+        unsafe slot.pointee.phase = .prepared
+        usedCount += 1
+        return unsafe slot
+    }
+
+    @inline(__always)
+    func giveBack(_ slot: Slot) {
+        // SAFETY: the caller is the last to use the slot.
+        unsafe slot.pointee.phase = .free
+        unsafe slot.pointee.generation &+= 1
+        if hasWaiters { return unsafe hand(slot) }
+        unsafe slot.pointee.queueNext = free
+        unsafe free = slot
+    }
+
+    /// To the first who waits: nobody overtakes.
+    @inline(never)
+    private func hand(_ slot: Slot) {
+        unsafe reserved.append(slot)
+        loop.unpark(waiters.removeFirst())
+        hasWaiters = !waiters.isEmpty
+    }
+
+    /// Waits until a slot is free. Only when `take` has just answered nil.
+    nonisolated(nonsending) func waitForSlot(_ core: ChannelCore) async -> Slot {
+        let spot = loop.makeSpot()
+        waiters.append(spot)
+        hasWaiters = true
+        await reactor.park(at: spot)
+        loop.release(spot)
+        // SAFETY: `hand` put one by for each task it woke.
+        let slot = unsafe reserved.popFirst()!
+        unsafe slot.pointee.core = Unmanaged.passUnretained(core)
+        unsafe slot.pointee.phase = .prepared
+        return unsafe slot
+    }
+
+    /// The slot a token stands for, if the request is with a module.
+    func slot(index: UInt32, generation: UInt16) -> Slot {
+        precondition(index < UInt32(usedCount), "a request token names no request of this reactor")
+        // SAFETY: below the number of initialized slots.
+        let slot = unsafe slots + Int(index)
+        let state = unsafe (slot.pointee.phase, slot.pointee.generation)
+        precondition(
+            state.1 == generation && (state.0 == .inDevice || state.0 == .submitting),
+            "a request token was used after its request was completed")
+        return unsafe slot
+    }
+
+    /// Visits every slot that was ever used. Control work.
+    func forEachSlot(_ body: (Slot) -> Void) {
+        // SAFETY: below the number of initialized slots.
+        for index in 0..<usedCount { unsafe body(slots + index) }
+    }
+
+    // MARK: Between turns
+
+    @inline(__always)
+    func deferCompletion(_ slot: Slot) { unsafe deferred.pointee.append(slot) }
+
+    override func poll() -> PollResult {
+        if unsafe deferred.pointee.isEmpty && starved.isEmpty { return .idle }
+        // What handlers submit now and completes at once is told in the next turn: this one ends.
+        var batch = unsafe deferred.pointee
+        unsafe deferred.pointee = SlotQueue()
+        while let slot = unsafe batch.popFirst() {
+            unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.tellHandler(slot) }
+        }
+        if !starved.isEmpty { retryStarved() }
+        return .busy
+    }
+
+    private func retryStarved() {
+        var batch = starved
+        starved = SlotQueue()
+        // SAFETY: queued slots are alive, their channels wait for them.
+        while let slot = unsafe batch.popFirst() { unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.startDetour(slot) } }
+    }
+
+    // MARK: Cancellation
+
+    /// A task is about to park for `slot`.
+    @inline(__always)
+    func willPark(_ slot: Slot) {
+        // SAFETY: the slot is the caller's.
+        unsafe slot.pointee.isParked = true
+        unsafe slot.pointee.task = .current
+        parkedCount &+= 1
+        if !isScanning { startScanning() }
+    }
+
+    @inline(__always)
+    func didUnpark(_ slot: Slot) {
+        // SAFETY: the slot is still its task's.
+        unsafe slot.pointee.isParked = false
+        unsafe slot.pointee.task = .none
+        parkedCount &-= 1
+    }
+
+    @inline(never)
+    private func startScanning() {
+        isScanning = true
+        if cancellationScan.isRegistered {
+            loop.resume(cancellationScan)
+        } else {
+            loop.add(cancellationScan, period: CancellationScan.period)
+        }
+    }
+
+    func scanForCancellation() {
+        if parkedCount == 0 {
+            isScanning = false
+            loop.pause(cancellationScan)
+            return
+        }
+        for core in channels.values { core.abortCancelled() }
+    }
+
+    // MARK: Channels
+
+    func channel(for key: ObjectIdentifier) -> ChannelCore? { channels[key] }
+    func add(_ core: ChannelCore, for key: ObjectIdentifier) { channels[key] = core }
+    func removeChannel(for key: ObjectIdentifier) { channels[key] = nil }
+}
+
+/// Looks, while tasks wait for I/O, whether one of them has been cancelled: every 10 ms, so that an I/O itself pays nothing for it.
+private final class CancellationScan: Poller {
+    static let period = Duration.milliseconds(10)
+    private unowned let pool: RequestPool
+
+    init(pool: RequestPool) {
+        self.pool = pool
+        super.init(name: "bdev cancellation")
+    }
+
+    override func poll() -> PollResult {
+        pool.scanForCancellation()
+        return .idle
+    }
+}

@@ -1,0 +1,61 @@
+/// The sizes and limits of a bdev.
+public struct BdevGeometry: Sendable, Hashable {
+    /// Bytes in a block: the least that can be read or written. More than 0; a power of two is cheapest.
+    public var blockByteCount: Int
+    /// Blocks on the bdev. At least 1.
+    public var blockCount: UInt64
+    /// What the address of a buffer must be a multiple of, in bytes: a power of two. Requests whose memory is not are copied through
+    /// a buffer that is.
+    public var memoryAlignment = 1
+    /// The least a write should be, in blocks. At least 1.
+    public var writeUnitBlockCount: UInt64 = 1
+    /// Blocks between boundaries that an I/O should not cross; 0 for none.
+    public var optimalBoundaryBlockCount: UInt64 = 0
+    /// Whether the layer splits at `optimalBoundaryBlockCount`; otherwise the boundary is advice.
+    public var splitsAtOptimalBoundary = false
+    /// The most segments of one I/O; 0 for no limit. Set together with `segmentByteCountLimit` or not at all.
+    public var segmentCountLimit = 0
+    /// The longest segment, in bytes; 0 for no limit.
+    public var segmentByteCountLimit = 0
+    /// The most blocks of one read or write; 0 for no limit.
+    public var transferBlockCountLimit: UInt64 = 0
+    /// The most blocks of one unmap; 0 for no limit.
+    public var unmapBlockCountLimit: UInt64 = 0
+    /// The most blocks of one write-zeroes; 0 for no limit.
+    public var writeZeroesBlockCountLimit: UInt64 = 0
+    /// Whether completed writes may be lost until a flush.
+    public var hasWriteCache = false
+    /// The NUMA node the device is nearest to; nil: none in particular.
+    public var node: Int?
+
+    public init(blockByteCount: Int, blockCount: UInt64) {
+        self.blockByteCount = blockByteCount
+        self.blockCount = blockCount
+    }
+
+    /// The capacity in bytes.
+    public var byteCount: UInt64 { blockCount * UInt64(blockByteCount) }
+
+    func validate(name: String) throws(BdevError) {
+        func refuse(_ what: String) -> BdevError {
+            BdevError(.invalidGeometry, bdev: name, "cannot register a bdev with \(what)")
+        }
+        if blockByteCount <= 0 { throw refuse("a block size of \(blockByteCount) bytes") }
+        if blockCount == 0 { throw refuse("no blocks") }
+        if blockCount.multipliedReportingOverflow(by: UInt64(blockByteCount)).overflow {
+            throw refuse("\(blockCount) blocks of \(blockByteCount) bytes: more than 2^64 bytes")
+        }
+        if memoryAlignment <= 0 || memoryAlignment & (memoryAlignment - 1) != 0 {
+            throw refuse("a memory alignment of \(memoryAlignment), which is no power of two")
+        }
+        if writeUnitBlockCount == 0 { throw refuse("a write unit of 0 blocks") }
+        if splitsAtOptimalBoundary && optimalBoundaryBlockCount == 0 { throw refuse("splitting at a boundary of 0 blocks") }
+        if (segmentCountLimit == 0) != (segmentByteCountLimit == 0) {
+            throw refuse("a limit on the number of segments but none on their length, or the reverse")
+        }
+        if segmentCountLimit < 0 || segmentByteCountLimit < 0 { throw refuse("a negative segment limit") }
+        if segmentByteCountLimit > 0 && segmentByteCountLimit < blockByteCount {
+            throw refuse("segments of at most \(segmentByteCountLimit) bytes, less than a block")
+        }
+    }
+}
