@@ -51,7 +51,7 @@ case "async", "parked":
     let t = threadCPU()
     var tasks: [Task<Void, Never>] = []
     for i in 0..<depth {
-      tasks.append(Task { await channel.worker(i, count / depth) })
+      tasks.append(Task { await worker(channel, i, count / depth) })
     }
     for t in tasks { await t.value }
     let s = threadCPU() - t
@@ -71,8 +71,8 @@ await engine.stop()
 group.shutDown()
 
 extension BdevChannel {
-  func makeBuffer(_ n: Int) -> IOBuffer { allocate(n) }
-  func worker(_ i: Int, _ n: Int) async {
+  func makeBuffer(_ n: Int) -> IOBuffer { try! allocateBuffer(byteCount: n) }
+  func xworker(_ i: Int, _ n: Int) async {
     var r = Random(state: 88172645463325252 + UInt64(i)); let range = engine.blockCount / 8
     var b = makeBuffer(4096)
     for _ in 0..<n { do { try await read(at: .block(r.next(range) * 8), into: &b) } catch { print(error, error.status as Any); return } }
@@ -86,4 +86,10 @@ extension BdevChannel {
       do { try await perform(&batch) } catch { print(error) }
     }
   }
+}
+
+nonisolated(nonsending) func worker(_ c: BdevChannel, _ i: Int, _ n: Int) async {
+    var r = Random(state: 88172645463325252 + UInt64(i)); let range: UInt64 = 262144
+    var b = await c.makeBuffer(4096)
+    for _ in 0..<n { do { try await c.read(at: .block(r.next(range) * 8), into: &b) } catch { print(error); return } }
 }

@@ -11,6 +11,7 @@ public import Reactors
 /// same; it is noticed within 10 ms, and an I/O that is done by then simply succeeds.
 @safe public actor BdevChannel {
     private nonisolated let parts: Parts
+    private nonisolated let lot: ParkingLot
     public nonisolated let reactor: Reactor
     private nonisolated let descriptor: BdevDescriptor
 
@@ -31,6 +32,7 @@ public import Reactors
     init(core: ChannelCore, descriptor: BdevDescriptor) {
         self.descriptor = descriptor
         reactor = core.pool.reactor
+        lot = reactor.lot
         parts = Parts(
             face: EngineChannel(core: core, isWritable: descriptor.mode == .readWrite), core: core, pool: core.pool,
             loop: core.loop)
@@ -46,26 +48,74 @@ public import Reactors
     ///
     /// - Throws: `BdevError`. The buffer is the caller's again in every case; after an error its contents are undefined.
     public nonisolated(nonsending) func read(at offset: BdevOffset, into buffer: inout IOBuffer) async throws(BdevError) {
-        if !reactor.isCurrent { return try await readFromElsewhere(at: offset, into: &buffer) }
+        if !reactor.isCurrent { return try await transferFromElsewhere(.read, buffer.memory, offset) }
         let slot = unsafe try parts.face.prepare(.read, buffer.memory, offset)
         unsafe try await run(slot)
-    }
-
-    private func readFromElsewhere(at offset: BdevOffset, into buffer: inout IOBuffer) async throws(BdevError) {
-        try await read(at: offset, into: &buffer)
     }
 
     /// Writes all of `buffer` at `offset`.
     ///
     /// - Throws: `BdevError`. After an error the blocks may hold the old data, the new, or a mixture by block.
     public nonisolated(nonsending) func write(from buffer: borrowing IOBuffer, at offset: BdevOffset) async throws(BdevError) {
-        if !reactor.isCurrent { return try await writeFromElsewhere(buffer, at: offset) }
+        if !reactor.isCurrent { return try await transferFromElsewhere(.write, buffer.memory, offset) }
         let slot = unsafe try parts.face.prepare(.write, buffer.memory, offset)
         unsafe try await run(slot)
     }
 
-    private func writeFromElsewhere(_ buffer: borrowing IOBuffer, at offset: BdevOffset) async throws(BdevError) {
-        try await write(from: buffer, at: offset)
+    private func transferFromElsewhere(
+        _ type: IOType, _ memory: IOMemory, _ offset: BdevOffset
+    ) async throws(BdevError) {
+        let slot = unsafe try parts.face.prepare(type, memory, offset)
+        unsafe try await run(slot)
+    }
+
+    /// Reads into all of `buffers`, one after another, from `offset`: one I/O with as many segments.
+    ///
+    /// - Throws: as for ``read(at:into:)-(_,IOBuffer)``.
+    public nonisolated(nonsending) func read(
+        at offset: BdevOffset, into buffers: inout IOBufferList
+    ) async throws(BdevError) {
+        if !reactor.isCurrent { return try await transferFromElsewhere(.read, buffers, offset) }
+        let slot = unsafe try buffers.prepare(.read, offset, parts.face)
+        unsafe try await run(slot)
+    }
+
+    /// Writes all of `buffers`, one after another, at `offset`: one I/O with as many segments.
+    ///
+    /// - Throws: as for ``write(from:at:)-(IOBuffer,_)``.
+    public nonisolated(nonsending) func write(
+        from buffers: borrowing IOBufferList, at offset: BdevOffset
+    ) async throws(BdevError) {
+        if !reactor.isCurrent { return try await transferFromElsewhere(.write, buffers, offset) }
+        let slot = unsafe try buffers.prepare(.write, offset, parts.face)
+        unsafe try await run(slot)
+    }
+
+    private func transferFromElsewhere(
+        _ type: IOType, _ buffers: borrowing IOBufferList, _ offset: BdevOffset
+    ) async throws(BdevError) {
+        let slot = unsafe try buffers.prepare(type, offset, parts.face)
+        unsafe try await run(slot)
+    }
+
+    // MARK: Memory
+
+    /// A buffer of `byteCount` bytes from the reactor's memory. Its contents are undefined.
+    ///
+    /// - Throws: `noMemory` when none is to be had now: wait for one with ``buffer(byteCount:)``, or use fewer.
+    public func allocateBuffer(byteCount: Int) throws(BdevError) -> IOBuffer {
+        guard let buffer = parts.loop.allocateBuffer(byteCount: byteCount) else {
+            throw BdevError(
+                .noMemory, bdev: parts.core.bdev.name, "no buffer of \(byteCount) bytes is free on \(reactor.name)",
+                advice: "give buffers back, await buffer(byteCount:), or raise the pool's byteCountLimit")
+        }
+        return buffer
+    }
+
+    /// A buffer of `byteCount` bytes from the reactor's memory, waiting in turn until one is free. Its contents are undefined.
+    /// Cancellation does not end the wait.
+    public nonisolated(nonsending) func buffer(byteCount: Int) async -> IOBuffer {
+        await reactor.local.buffer(byteCount: byteCount)
     }
 
     // MARK: Operations without data
@@ -132,9 +182,9 @@ public import Reactors
         unsafe slot.pointee.sink = .task
         unsafe parts.core.start(slot)
         if unsafe slot.pointee.phase != .done {
-            unsafe parts.pool.willPark(slot)
-            await unsafe reactor.park(at: slot.pointee.spot)
-            unsafe parts.pool.didUnpark(slot)
+            parts.pool.willPark()
+            unsafe parts.loop.expectParking(at: slot.pointee.spot)
+            await lot.park()
         } else if !parts.loop.spendSynchronousCompletions() {
             await reactor.yieldTurn()
         }
@@ -172,7 +222,4 @@ extension LocalReactor {
     func openChannel(_ descriptor: BdevDescriptor) async throws(BdevError) -> BdevChannel {
         BdevChannel(core: try await acquireChannel(descriptor.bdev), descriptor: descriptor)
     }
-}
-extension BdevChannel {
-    public func allocate(_ n: Int) -> IOBuffer { parts.loop.allocateBuffer(byteCount: n)! }
 }

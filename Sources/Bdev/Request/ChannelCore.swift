@@ -100,7 +100,7 @@ import Reactors
             return
         }
         if status.code == .noMemory { return unsafe refused(slot) }
-        unsafe finish(slot, insideSubmit: pool.submitDepth > 0)
+        unsafe finish(slot, insideSubmit: false)
     }
 
     @usableFromInline
@@ -117,9 +117,10 @@ import Reactors
         unsafe slot.pointee.phase = .done
         switch unsafe slot.pointee.sink {
         case .task:
-            if unsafe slot.pointee.isParked { unsafe loop.unpark(slot.pointee.spot) }
+            // Inside its own submit the task is not parked yet, and looks for itself.
+            if !insideSubmit { unsafe loop.unpark(slot.pointee.spot) }
         case .handler:
-            if insideSubmit { unsafe pool.deferCompletion(slot) } else { unsafe tellHandler(slot) }
+            if insideSubmit || pool.submitDepth > 0 { unsafe pool.deferCompletion(slot) } else { unsafe tellHandler(slot) }
         case .batch:
             unsafe tellBatch(slot)
         case .parent:
@@ -203,7 +204,7 @@ import Reactors
             case .submitting: unsafe slot.pointee.phase = .inDevice
             case .completedInline:
                 if unsafe slot.pointee.status.code == .noMemory { return unsafe core.refused(slot) }
-                unsafe core.completeInline(slot)
+                unsafe core.finish(slot, insideSubmit: false)
             case .free, .prepared, .inDevice, .queued, .done: break
             }
         }
@@ -238,7 +239,7 @@ import Reactors
         while let slot = unsafe waiting.popFirst() {
             if unsafe slot.pointee.core.toOpaque() == Unmanaged.passUnretained(self).toOpaque() {
                 unsafe slot.pointee.status = .aborted
-                unsafe finish(slot, insideSubmit: true)
+                unsafe finish(slot, insideSubmit: false)
             } else {
                 unsafe module.noMemory.requests.append(slot)
             }
@@ -248,7 +249,7 @@ import Reactors
     /// Asks for the requests of cancelled tasks to be given up.
     func abortCancelled() {
         unsafe forEachOutstanding { slot in
-            guard unsafe slot.pointee.isParked, unsafe !slot.pointee.abortRequested, unsafe slot.pointee.task.isCancelled
+            guard unsafe !slot.pointee.abortRequested, unsafe loop.isCancelled(at: slot.pointee.spot)
             else { return }
             unsafe slot.pointee.abortRequested = true
             unsafe abort(slot)
@@ -261,7 +262,7 @@ import Reactors
         case .queued:
             if unsafe module.noMemory.requests.remove(slot) {
                 unsafe slot.pointee.status = .aborted
-                unsafe finish(slot, insideSubmit: true)
+                unsafe finish(slot, insideSubmit: false)
             }
         case .inDevice:
             unsafe module.abort(RequestToken(index: slot.pointee.index, generation: slot.pointee.generation))

@@ -95,6 +95,19 @@ public import Reactors
         return unsafe slot
     }
 
+    /// A slot for a read or write of several segments, `byteCount` bytes in all, checked.
+    func prepare(
+        _ type: IOType, _ segments: UnsafePointer<IOMemory>, _ segmentCount: Int, byteCount: Int, _ offset: BdevOffset
+    ) throws(BdevError) -> Slot {
+        guard let count = core.shape.blocks(bytes: UInt64(byteCount)), count > 0 else {
+            throw refuseLength(type, UInt64(byteCount))
+        }
+        let slot = unsafe try prepare(type, offset, count)
+        unsafe slot.pointee.segments = segments
+        unsafe slot.pointee.segmentCount = segmentCount
+        return unsafe slot
+    }
+
     /// A slot for an I/O without data, checked.
     func prepare(_ type: IOType, _ offset: BdevOffset, _ length: BdevLength) throws(BdevError) -> Slot {
         var count = length.value

@@ -140,7 +140,6 @@ public import Reactors
     var remaining = 0
     /// Where the task waits, once it does.
     var spot: ParkingSpot?
-    var task = TaskReference.none
     let entries: UnsafeMutablePointer<IOBatch.Entry>
 
     init(entries: UnsafeMutablePointer<IOBatch.Entry>) { unsafe self.entries = entries }

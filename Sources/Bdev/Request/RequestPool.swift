@@ -24,8 +24,6 @@ import Reactors
     private let deferred: UnsafeMutablePointer<SlotQueue>
     /// Requests that wait for the reactor's memory.
     var starved = SlotQueue()
-    /// Tasks parked now: somebody may cancel one.
-    private var parkedCount = 0
     private lazy var cancellationScan = CancellationScan(pool: self)
     private var isScanning = false
     private var channels: [ObjectIdentifier: ChannelCore] = [:]
@@ -164,23 +162,9 @@ import Reactors
 
     // MARK: Cancellation
 
-    /// A task is about to park for `slot`.
+    /// A task is about to park for a request.
     @inline(__always)
-    func willPark(_ slot: Slot) {
-        // SAFETY: the slot is the caller's.
-        unsafe slot.pointee.isParked = true
-        unsafe slot.pointee.task = .current
-        parkedCount &+= 1
-        if !isScanning { startScanning() }
-    }
-
-    @inline(__always)
-    func didUnpark(_ slot: Slot) {
-        // SAFETY: the slot is still its task's.
-        unsafe slot.pointee.isParked = false
-        unsafe slot.pointee.task = .none
-        parkedCount &-= 1
-    }
+    func willPark() { if !isScanning { startScanning() } }
 
     @inline(never)
     private func startScanning() {
@@ -193,7 +177,7 @@ import Reactors
     }
 
     func scanForCancellation() {
-        if parkedCount == 0 {
+        if loop.parkedTaskCount == 0 {
             isScanning = false
             loop.pause(cancellationScan)
             return

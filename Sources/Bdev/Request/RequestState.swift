@@ -40,8 +40,6 @@ public import Reactors
     @usableFromInline var sink = Sink.task
     /// The module was asked to give it up.
     var abortRequested = false
-    /// A task is parked at `spot`.
-    var isParked = false
     /// Counts the uses of this slot, so that a stale token is recognized.
     @usableFromInline var generation: UInt16 = 0
     @usableFromInline let index: UInt32
@@ -67,7 +65,6 @@ public import Reactors
     /// The data of a request that owns it.
     var buffer: IOBuffer?
     let spot: ParkingSpot
-    var task = TaskReference.none
 
     // How it went.
     var status = IOStatus(.pending)

@@ -86,14 +86,14 @@ private final class ParkedNullChannel: BdevModuleChannel {
 }
 
 private final class NullPoller: Poller {
-    var waiting = RequestQueue()
+    let waiting = RequestQueue()
+    private let batch = RequestQueue()
 
     init() { super.init(name: "null") }
 
     override func poll() -> PollResult {
         if waiting.isEmpty { return .idle }
-        var batch = RequestQueue()
-        swap(&batch, &waiting)
+        batch.takeAll(from: waiting)
         while let request = batch.popFirst() { request.complete() }
         return .busy
     }

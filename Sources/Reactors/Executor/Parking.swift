@@ -75,6 +75,17 @@ public struct ParkingSpot: Hashable, Sendable {
         parkedCount &+= 1
     }
 
+    func isCancelled(_ spot: ParkingSpot) -> Bool {
+        // SAFETY: spots are made by this table, below `used`.
+        let bits = unsafe spots[spot.index]
+        if bits == Self.none { return false }
+        // SAFETY: the job of a suspended task, and its continuation, are the address of the task, which is alive while it is parked; the
+        // runtime contract tests hold the toolchain to it. The library's own handle of a task is that address too.
+        let task = unsafe unsafeBitCast(bits, to: UnsafeCurrentTask.self)
+        let isCancelled = unsafe task.isCancelled
+        return isCancelled
+    }
+
     mutating func take(_ spot: ParkingSpot) -> UInt {
         // SAFETY: spots are made by this table, below `used`.
         let bits = unsafe spots[spot.index]

@@ -1,3 +1,5 @@
+import CLinux
+
 /// Through which tasks prefer the reactor: an object of its own, so that the reactor knows how a job arrived.
 public final class ReactorTaskExecutor: TaskExecutor, @unchecked Sendable {
     // SAFETY: the reactor owns this executor and outlives every job on it: a group waits for its threads before it lets go.
@@ -12,32 +14,51 @@ public final class ReactorTaskExecutor: TaskExecutor, @unchecked Sendable {
 }
 
 /// Keeps the job of a task that waits instead of running it; the reactor runs it later as one of its own.
-final class ParkingExecutor: SerialExecutor, @unchecked Sendable {
-    // SAFETY: as in ReactorTaskExecutor.
-    private unowned(unsafe) let reactor: Reactor
+@safe final class ParkingExecutor: SerialExecutor, @unchecked Sendable {
+    // SAFETY: the loop and this executor are the reactor's, and go with it.
+    private let loop: Unmanaged<ReactorLoop>
 
-    init(reactor: Reactor) { unsafe self.reactor = reactor }
+    init(loop: ReactorLoop) { unsafe self.loop = Unmanaged.passUnretained(loop) }
 
     func enqueue(_ job: consuming ExecutorJob) {
+        let bits = Arrival(UnownedJob(job), .serial).bits
         // SAFETY: as for the property.
-        unsafe reactor.loop.storeParked(Arrival(UnownedJob(job), .serial).bits)
+        unsafe loop._withUnsafeGuaranteedRef { $0.storeParked(bits) }
+    }
+}
+
+/// Puts a task that gives way at the end of the reactor's queue.
+@safe final class YieldExecutor: SerialExecutor, @unchecked Sendable {
+    // SAFETY: as in ParkingExecutor.
+    private let loop: Unmanaged<ReactorLoop>
+
+    init(loop: ReactorLoop) { unsafe self.loop = Unmanaged.passUnretained(loop) }
+
+    func enqueue(_ job: consuming ExecutorJob) {
+        let arrival = Arrival(UnownedJob(job), .serial)
+        // SAFETY: as for the property.
+        unsafe loop._withUnsafeGuaranteedRef { $0.push(arrival) }
     }
 }
 
 /// The actor a task hops to in order to wait. Its body runs when what the task waited for has happened.
-@safe actor ParkingLot {
-    private let executor: any SerialExecutor
-    // SAFETY: `executor` keeps alive what this refers to.
-    private nonisolated let reference: UnownedSerialExecutor
+@safe package actor ParkingLot {
+    // SAFETY: the reactor owns the executor and this actor.
+    @usableFromInline let reference: UnownedSerialExecutor
 
-    nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe reference }
+    @inlinable
+    package nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe reference }
 
-    init(executor: some SerialExecutor) {
-        self.executor = executor
-        unsafe reference = executor.asUnownedSerialExecutor()
-    }
+    init(executor: some SerialExecutor) { unsafe reference = executor.asUnownedSerialExecutor() }
 
-    /// Never inlined: between two hops with nothing in between, the optimizer would remove both.
-    @inline(never)
-    func park() {}
+    /// Inlined into whoever waits, so that waiting takes no frame of its own. The call inside keeps the optimizer from removing two
+    /// hops with nothing in between.
+    @inlinable
+    @inline(__always)
+    package func park() { markArrival() }
 }
+
+@usableFromInline
+@inline(never)
+@_optimize(none)
+func markArrival() {}

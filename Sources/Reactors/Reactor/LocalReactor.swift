@@ -22,14 +22,12 @@ extension Reactor {
     /// Suspends the running task until `loop.unpark(spot)`. The caller is isolated to this reactor.
     ///
     /// Cost: one suspension, no allocation. Cancellation does not end it: whoever holds the spot does.
-    @inline(__always)
     package nonisolated(nonsending) func park(at spot: ParkingSpot) async {
         loop.expectParking(at: spot)
         await lot.park()
     }
 
     /// Suspends the running task until everything that is queued now has run. The caller is isolated to this reactor.
-    @inline(__always)
     package nonisolated(nonsending) func yieldTurn() async {
         await yieldLot.park()
     }

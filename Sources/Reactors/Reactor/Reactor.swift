@@ -24,8 +24,10 @@ import Synchronization
     package let backend: any ReactorBackend
     private let remote: RemoteQueue
     private(set) var preference: ReactorTaskExecutor!
-    private(set) var lot: ParkingLot!
-    private(set) var yieldLot: ParkingLot!
+    private let parkingExecutor: ParkingExecutor
+    private let yieldExecutor: YieldExecutor
+    package let lot: ParkingLot
+    package let yieldLot: ParkingLot
     /// The reactor as its own actors see it.
     package private(set) var local: LocalReactor!
 
@@ -42,9 +44,11 @@ import Synchronization
         self.backend = backend
         remote = RemoteQueue(capacity: options.remoteQueueCapacity)
         loop = ReactorLoop(clock: backend.clock, options: options, remote: remote)
+        parkingExecutor = ParkingExecutor(loop: loop)
+        yieldExecutor = YieldExecutor(loop: loop)
+        lot = ParkingLot(executor: parkingExecutor)
+        yieldLot = ParkingLot(executor: yieldExecutor)
         preference = ReactorTaskExecutor(reactor: self)
-        lot = ParkingLot(executor: ParkingExecutor(reactor: self))
-        yieldLot = ParkingLot(executor: YieldExecutor(reactor: self))
         local = LocalReactor(reactor: self)
         loop.attach(to: self)
         loop.pool = BufferPool(reactor: self, options: options.memory)
@@ -129,18 +133,5 @@ import Synchronization
         unsafe clinux_set_current_reactor(Unmanaged.passUnretained(self).toOpaque())
         defer { unsafe clinux_set_current_reactor(outer) }
         return body()
-    }
-}
-
-/// Puts a task that gives way at the end of the reactor's queue.
-final class YieldExecutor: SerialExecutor, @unchecked Sendable {
-    // SAFETY: as in ReactorTaskExecutor.
-    private unowned(unsafe) let reactor: Reactor
-
-    init(reactor: Reactor) { unsafe self.reactor = reactor }
-
-    func enqueue(_ job: consuming ExecutorJob) {
-        // SAFETY: as for the property.
-        unsafe reactor.loop.push(Arrival(UnownedJob(job), .serial))
     }
 }

@@ -146,8 +146,14 @@ import Synchronization
     package func makeSpot() -> ParkingSpot { unsafe hot.pointee.parking.makeSpot() }
     package func release(_ spot: ParkingSpot) { unsafe hot.pointee.parking.release(spot) }
 
-    @inline(__always)
-    func expectParking(at spot: ParkingSpot) { unsafe hot.pointee.parking.expect(at: spot) }
+    /// The running task will hop to the parking lot next; it is to be kept at `spot`.
+    package func expectParking(at spot: ParkingSpot) { unsafe hot.pointee.parking.expect(at: spot) }
+
+    /// Tasks that wait on this reactor, for whatever reason.
+    package var parkedTaskCount: Int { unsafe hot.pointee.parking.parkedCount }
+
+    /// Whether the task parked at `spot` has been cancelled. False when nobody is parked there.
+    package func isCancelled(at spot: ParkingSpot) -> Bool { unsafe hot.pointee.parking.isCancelled(spot) }
 
     @inline(__always)
     func storeParked(_ bits: UInt) { unsafe hot.pointee.parking.store(bits) }
