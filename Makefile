@@ -61,6 +61,7 @@ bench: ## Count instructions and allocations for each I/O, compare with Benchmar
 .PHONY: bench-ci
 bench-ci: ## Only the comparison: what CI runs
 	@Scripts/setup build test
+	@cd Benchmarks && python3 -m unittest -q test_compare
 	@Benchmarks/run --ci $(ARGS)
 
 .PHONY: sanitize
