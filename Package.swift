@@ -1,7 +1,7 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// A library target of this package. Folders follow the layers: a target imports only what stands above it in this list.
+/// The library targets. Folders follow the layers: a target imports only what stands above it in this list.
 let libraries: [Target] = [
     .target(
         name: "CLinux",
@@ -20,6 +20,10 @@ let libraries: [Target] = [
     .executableTarget(name: "probe", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/Probe"),
 ]
 
+let tests: [Target] = [
+    .testTarget(name: "LintTests")
+]
+
 let package = Package(
     name: "swift-bdev",
     products: [
@@ -30,7 +34,7 @@ let package = Package(
     traits: [
         .trait(
             name: "ContinuationParking",
-            description: "Wait for an I/O through a continuation instead of a parked job (see docs/reactors.md)."),
+            description: "Wait for an I/O through a continuation instead of a parked job (see docs/reactors.md).")
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -38,7 +42,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     ],
-    targets: libraries
+    targets: libraries + tests
 )
 
 for target in package.targets where target.type != .system {

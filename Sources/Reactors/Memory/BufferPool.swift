@@ -73,7 +73,7 @@ import Synchronization
 
     deinit {
         // SAFETY: an outstanding block holds a reference, so all blocks are here.
-        for unsafe table in unsafe tables { unsafe table.deallocate() }
+        while let table = unsafe tables.popLast() { unsafe table.deallocate() }
     }
 
     /// A buffer of `byteCount` bytes, or nil when the pool has reached its limit: wait for one to come back

@@ -1,0 +1,86 @@
+# swift-bdev. `make run` and `make test` need nothing but Swift and make: they install what is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# How many compiler jobs run at once.
+JOBS ?= 2
+# The file or device that `make run` also writes and verifies: make run FILE=/path/to/file
+FILE ?=
+# More arguments for bdevperf (`make run`) or for Benchmarks/run (`make bench`).
+ARGS ?=
+
+SWIFT := swift
+# Statically linked, so that a suspension costs less and the program is one file to copy.
+RELEASE := -c release --static-swift-stdlib -j $(JOBS)
+FORMATTED := Sources Tests Examples Package.swift
+
+# A crash ends at once, with its message, instead of waiting for the interactive backtracer.
+export SWIFT_BACKTRACE = enable=no
+export JOBS FILE
+
+.PHONY: help
+help: ## List the targets
+	@echo 'make TARGET [FILE=path] [JOBS=2] [ARGS=…]'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: ## Build bdevperf in release and run its demonstration: null, RAM and a real file (FILE=path for your own)
+	@Scripts/setup build
+	$(SWIFT) build $(RELEASE) --product bdevperf
+	@.build/release/bdevperf --demo $${FILE:+--file "$$FILE"} $(ARGS)
+
+.PHONY: test
+test: ## Build in debug and run every test
+	@Scripts/setup build test
+	$(SWIFT) build --build-tests -j $(JOBS)
+	@Scripts/run-tests --skip-build
+
+.PHONY: lint
+lint: ## Check the formatting (swift-format, strict) and the rules of the code (Tests/LintTests)
+	@Scripts/setup build
+	$(SWIFT) format lint --strict --recursive --parallel $(wildcard $(FORMATTED))
+	@Scripts/run-tests -j $(JOBS) --filter LintTests
+
+.PHONY: format
+format: ## Rewrite the Swift files in the project's format
+	$(SWIFT) format format --in-place --recursive --parallel $(wildcard $(FORMATTED))
+
+.PHONY: docs
+docs: ## Build the API documentation of every library into .build/docs; warnings fail
+	@Scripts/setup build
+	@Scripts/docs
+
+.PHONY: bench
+bench: ## Count instructions and allocations for each I/O, compare with Benchmarks/thresholds.json, record the rest
+	@Scripts/setup build bench
+	@Benchmarks/run $(ARGS)
+
+.PHONY: bench-ci
+bench-ci: ## Only the comparison: what CI runs
+	@Scripts/setup build test
+	@cd Benchmarks && python3 -m unittest -q test_compare
+	@Benchmarks/run --ci $(ARGS)
+
+.PHONY: sanitize
+sanitize: ## Run the unit tests under Thread Sanitizer and under Address Sanitizer
+	@Scripts/setup build test
+	@Scripts/sanitize thread
+	@Scripts/sanitize address
+
+.PHONY: examples
+examples: ## Build the examples, then build and test the module written outside this package
+	@Scripts/setup build
+	@Scripts/examples
+
+.PHONY: checks
+checks: lint docs examples sanitize bench-ci ## Everything CI runs, but for the tests
+
+.PHONY: check
+check: checks test ## Everything CI runs
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	rm -rf .build .build-tsan .build-asan Benchmarks/.work Examples/ExternalModule/.build
