@@ -5,3 +5,8 @@ extension LocalReactor {
     /// Ends a poller's visits. Also from inside the poller.
     public func remove(_ poller: Poller) { loop.remove(poller) }
 }
+
+extension LocalReactor {
+    /// Gives way to everything that is queued on this reactor now.
+    public func yield() async { await reactor.yieldTurn() }
+}
