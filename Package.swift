@@ -38,7 +38,11 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     ],
-    targets: libraries
+    targets: libraries + [
+        .testTarget(
+            name: "ReactorsTests",
+            dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")])
+    ]
 )
 
 for target in package.targets where target.type != .system {
