@@ -78,8 +78,16 @@ import Synchronization
         if isCurrent {
             loop.push(arrival)
         } else {
+            // Once pushed, the work may run and end with the last reference to this reactor while this thread is still in here.
+            // SAFETY: retained and released here.
+            let kept = unsafe Unmanaged.passRetained(self)
+            defer { unsafe kept.release() }
             remote.push(arrival)
             wakeIfAsleep()
+            // After the fence of the wake-up: whoever ends sets it, then looks at the queue once more.
+            precondition(
+                !hasEnded.load(ordering: .relaxed),
+                "work was sent to \(name) after it was shut down: end the tasks that use it first")
         }
     }
 
@@ -111,7 +119,6 @@ import Synchronization
         if isAsleep.load(ordering: .relaxed), isAsleep.exchange(false, ordering: .acquiringAndReleasing) {
             backend.wake()
         }
-        precondition(!hasEnded.load(ordering: .relaxed), "work was sent to \(name) after it was shut down: end the tasks that use it first")
     }
 
     /// Whether the thread has been asked to stop and nothing is left in the queue from elsewhere. On the reactor's thread.
@@ -142,11 +149,11 @@ import Synchronization
     }
 
     /// Makes the calling thread this reactor's, for the time of `body`. A thread is one reactor's at a time.
-    package func asCurrent<Result>(_ body: () -> Result) -> Result {
+    package func asCurrent<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
         let outer = unsafe clinux_current_reactor()
         unsafe clinux_set_current_reactor(Unmanaged.passUnretained(self).toOpaque())
         defer { unsafe clinux_set_current_reactor(outer) }
-        return body()
+        return try body()
     }
 }
 
