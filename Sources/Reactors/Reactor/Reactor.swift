@@ -78,16 +78,16 @@ import Synchronization
         if isCurrent {
             loop.push(arrival)
         } else {
+            // Before the push: afterwards the thread may have run the work and ended, and all was well.
+            precondition(
+                !hasEnded.load(ordering: .relaxed),
+                "work was sent to \(name) after it was shut down: end the tasks that use it first")
             // Once pushed, the work may run and end with the last reference to this reactor while this thread is still in here.
             // SAFETY: retained and released here.
             let kept = unsafe Unmanaged.passRetained(self)
             defer { unsafe kept.release() }
             remote.push(arrival)
             wakeIfAsleep()
-            // After the fence of the wake-up: whoever ends sets it, then looks at the queue once more.
-            precondition(
-                !hasEnded.load(ordering: .relaxed),
-                "work was sent to \(name) after it was shut down: end the tasks that use it first")
         }
     }
 
