@@ -45,7 +45,7 @@ final class ContractScene: Sendable {
 
         init(_ loop: ReactorLoop) {
             self.loop = loop
-            spot = loop.parking.makeSpot()
+            spot = loop.makeSpot()
             super.init(name: "waiters")
         }
 
@@ -68,7 +68,7 @@ final class ContractScene: Sendable {
             // SAFETY: immutable.
             let reactor: Reactor
             init(_ reactor: Reactor) { self.reactor = reactor }
-            func enqueue(_ job: consuming ExecutorJob) { reactor.loop.ready.push(Arrival(UnownedJob(job), .preference)) }
+            func enqueue(_ job: consuming ExecutorJob) { reactor.loop.push(Arrival(UnownedJob(job), .preference)) }
         }
 
         private let executor: Executor

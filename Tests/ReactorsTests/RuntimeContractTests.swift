@@ -45,7 +45,7 @@ import Testing
             }
             await reactor.run { local in
                 local.remove(scene.waiters)
-                local.loop.parking.release(scene.waiters.spot)
+                local.loop.release(scene.waiters.spot)
             }
         }
         return result.withLock { $0 }
@@ -128,7 +128,7 @@ import Testing
         try manually { local, manual in
             let log = Log()
             local.start { _ in log.note("ran") }
-            #expect(manual.reactor.loop.ready.count == 1)
+            #expect(manual.reactor.loop.readyCount == 1)
             manual.turn()
             #expect(log.all == ["ran"])
         }
