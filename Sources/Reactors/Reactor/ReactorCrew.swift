@@ -1,7 +1,8 @@
 import CLinux
 import Synchronization
 
-/// The threads of a group and the locks of their cores: apart from the group, so that they can end after the last reference to it.
+/// The threads of a group and the locks of their cores: apart from the group, so that they can end after the last
+/// reference to it.
 final class ReactorCrew: Sendable {
     private struct State {
         var threads: [UInt64] = []
@@ -41,7 +42,8 @@ final class ReactorCrew: Sendable {
         if isLate { watchdog.stop() }
     }
 
-    /// Blocks until all threads have ended. The lock is held all the while, so that a second caller waits for the first.
+    /// Blocks until all threads have ended. The lock is held all the while, so that a second caller waits for the
+    /// first.
     func shutDown() {
         state.withLock { state in
             if state.hasEnded { return }
@@ -63,8 +65,9 @@ final class ReactorCrew: Sendable {
         for reactor in reactors { reactor.requestStop() }
     }
 
-    /// Returns when no reactor has anything queued: asks each in turn how much it has run, until a whole round finds that
-    /// nothing but the asking was run since the round before. One reactor that ends while another still sends to it would lose work.
+    /// Returns when no reactor has anything queued: asks each in turn how much it has run, until a whole round finds
+    /// that nothing but the asking was run since the round before. One reactor that ends while another still sends to
+    /// it would lose work.
     private func settle() {
         var before: UInt64?
         while true {

@@ -293,7 +293,11 @@ import Synchronization
 
     private func account(_ result: PollResult, from start: UInt64, to end: UInt64) {
         let elapsed = end &- start
-        if result == .busy { unsafe hot.pointee.figures.busy &+= elapsed } else { unsafe hot.pointee.figures.idle &+= elapsed }
+        if result == .busy {
+            unsafe hot.pointee.figures.busy &+= elapsed
+        } else {
+            unsafe hot.pointee.figures.idle &+= elapsed
+        }
         unsafe hot.pointee.figures.longestTurn = max(hot.pointee.figures.longestTurn, elapsed)
     }
 }
