@@ -21,6 +21,9 @@ let libraries: [Target] = [
 ]
 
 let tests: [Target] = [
+    .testTarget(
+        name: "ReactorsTests",
+        dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
     .testTarget(name: "LintTests")
 ]
 
