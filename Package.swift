@@ -5,7 +5,7 @@ import PackageDescription
 let libraries: [Target] = [
     .target(
         name: "CLinux",
-        linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("numa")]),
+        linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("numa"), .linkedLibrary("blkid")]),
     .target(
         name: "Reactors",
         dependencies: [
@@ -17,6 +17,12 @@ let libraries: [Target] = [
         name: "Bdev",
         dependencies: ["Reactors", .product(name: "Logging", package: "swift-log")]),
     .target(name: "NullBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Null"),
+]
+
+let tests: [Target] = [
+    .testTarget(
+        name: "ReactorsTests",
+        dependencies: ["Reactors", .product(name: "SystemPackage", package: "swift-system")]),
 ]
 
 let package = Package(
@@ -37,7 +43,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     ],
-    targets: libraries
+    targets: libraries + tests
 )
 
 for target in package.targets where target.type != .system {

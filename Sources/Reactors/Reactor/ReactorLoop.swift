@@ -14,6 +14,8 @@ import Synchronization
     var pollers = PollerList()
     var timers = TimerQueue()
     package var ring: Ring?
+    /// Why the kernel gave no ring.
+    package var ringFailure: RingError?
     var activity = Activity.idle
     var figures = Figures()
     /// Counts down the awaits that may still complete without giving way in this turn.
@@ -43,6 +45,9 @@ import Synchronization
         ready = JobRing(capacity: options.jobCapacity)
         parking = ParkingTable(capacity: 1024)
     }
+
+    /// What the reactor stands on.
+    var backend: any ReactorBackend { unsafe reactor.backend }
 
     func attach(to reactor: Reactor) {
         unsafe self.reactor = reactor
