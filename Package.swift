@@ -22,7 +22,7 @@ let libraries: [Target] = [
 let tests: [Target] = [
     .testTarget(
         name: "ReactorsTests",
-        dependencies: ["Reactors", .product(name: "SystemPackage", package: "swift-system")]),
+        dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
 ]
 
 let package = Package(

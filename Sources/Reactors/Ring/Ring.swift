@@ -76,7 +76,12 @@ open class Ring {
     @inline(__always)
     public final func deliver(userData: UInt64, result: Int32) {
         outstanding -= 1
-        table.deliver(userData: userData, result: result)
+        // SAFETY: a client with operations outstanding stays in the table, and `remove` keeps it to the end of the turn.
+        guard let client = unsafe table.client(userData: userData) else { return }
+        unsafe client._withUnsafeGuaranteedRef {
+            $0.outstanding -= 1
+            $0.ringCompleted(token: userData & RingOperation.tokenMask, result: result)
+        }
     }
 
     /// Tells waiting clients that there is room, the first first, as long as there is. For subclasses, at the end of ``turn()``.

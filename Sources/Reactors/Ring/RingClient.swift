@@ -56,13 +56,7 @@ open class RingClient {
         if !removed.isEmpty { removed.removeAll(keepingCapacity: true) }
     }
 
-    @inline(__always)
-    func deliver(userData: UInt64, result: Int32) {
-        // SAFETY: a client with operations outstanding stays in the table, and `remove` keeps it to the end of the turn.
-        guard let client = unsafe clients[Int(userData >> 48)] else { return }
-        unsafe client._withUnsafeGuaranteedRef {
-            $0.outstanding -= 1
-            $0.ringCompleted(token: userData & RingOperation.tokenMask, result: result)
-        }
-    }
+    /// Who is told the result of an operation; nil: nobody.
+    @unsafe @inline(__always)
+    func client(userData: UInt64) -> Unmanaged<RingClient>? { unsafe clients[Int(userData >> 48)] }
 }
