@@ -34,19 +34,39 @@ static void find_direct_alignment(int descriptor, struct clinux_file_info *info)
     if (statx(descriptor, "", AT_EMPTY_PATH, STATX_DIOALIGN, &more) != 0 || !(more.stx_mask & STATX_DIOALIGN)) return;
     memcpy(&info->direct_memory_alignment, (char *)&more + dio_mem_align_offset, sizeof(uint32_t));
     memcpy(&info->direct_offset_alignment, (char *)&more + dio_offset_align_offset, sizeof(uint32_t));
+    info->refuses_direct = info->direct_offset_alignment == 0;
+}
+
+static void describe(const struct stat *status, struct clinux_file_info *info) {
+    memset(info, 0, sizeof *info);
+    info->is_regular = S_ISREG(status->st_mode);
+    info->is_block_device = S_ISBLK(status->st_mode);
+    dev_t device = info->is_block_device ? status->st_rdev : status->st_dev;
+    info->major = major(device);
+    info->minor = minor(device);
+    info->home_major = major(status->st_dev);
+    info->home_minor = minor(status->st_dev);
+    info->inode = status->st_ino;
+    info->byte_count = status->st_size;
+}
+
+int clinux_path_identify(const char *path, struct clinux_file_info *info) {
+    struct stat status;
+    if (stat(path, &status) != 0) return -errno;
+    describe(&status, info);
+    return 0;
+}
+
+int clinux_file_stop_direct(int descriptor) {
+    int flags = fcntl(descriptor, F_GETFL);
+    if (flags < 0 || fcntl(descriptor, F_SETFL, flags & ~O_DIRECT) < 0) return -errno;
+    return 0;
 }
 
 int clinux_file_identify(int descriptor, struct clinux_file_info *info) {
     struct stat status;
-    memset(info, 0, sizeof *info);
     if (fstat(descriptor, &status) != 0) return -errno;
-    info->is_regular = S_ISREG(status.st_mode);
-    info->is_block_device = S_ISBLK(status.st_mode);
-    dev_t device = info->is_block_device ? status.st_rdev : status.st_dev;
-    info->major = major(device);
-    info->minor = minor(device);
-    info->inode = status.st_ino;
-    info->byte_count = status.st_size;
+    describe(&status, info);
     info->logical_block = 512;
     info->physical_block = (uint32_t)status.st_blksize;
     if (info->is_block_device) {
@@ -62,6 +82,8 @@ int clinux_file_identify(int descriptor, struct clinux_file_info *info) {
     find_direct_alignment(descriptor, info);
     return 0;
 }
+
+int clinux_file_remove(const char *path) { return unlink(path) == 0 ? 0 : -errno; }
 
 int clinux_file_resize(int descriptor, int64_t byte_count) {
     return ftruncate(descriptor, byte_count) == 0 ? 0 : -errno;

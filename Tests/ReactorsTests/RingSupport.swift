@@ -168,3 +168,14 @@ final class Counter: Sendable {
     var count: Int { value.load(ordering: .acquiring) }
     func add() { value.add(1, ordering: .acquiringAndReleasing) }
 }
+
+/// Runs a command of the system's administration, and gives back its standard output.
+func shell(_ command: String) -> (status: Int32, output: String) {
+    // SAFETY: the stream is open from popen to pclose, and the buffer bounds what is read.
+    guard let stream = unsafe popen("PATH=$PATH:/usr/sbin:/sbin; \(command)", "r") else { return (-1, "") }
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
+        count = unsafe fread(buffer.baseAddress!, 1, buffer.count, stream)
+    }
+    let status = unsafe pclose(stream)
+    return (status, String(decoding: bytes.reversed().drop { $0 == 10 }.reversed(), as: UTF8.self))
+}

@@ -29,6 +29,20 @@ enum FileCalls {
         return information
     }
 
+    /// Without opening it: what kind it is and where.
+    static func identify(_ path: String) throws(Errno) -> Information {
+        var information = clinux_file_info()
+        // SAFETY: see above.
+        try check(unsafe clinux_path_identify(path, &information))
+        return information
+    }
+
+    /// Goes through the page cache from here on.
+    static func stopDirect(_ file: FileDescriptor) throws(Errno) { try check(clinux_file_stop_direct(file.rawValue)) }
+
+    /// unlink(2).
+    static func remove(_ path: String) throws(Errno) { try check(unsafe clinux_file_remove(path)) }
+
     /// ftruncate(2).
     static func resize(_ file: FileDescriptor, byteCount: Int64) throws(Errno) {
         try check(clinux_file_resize(file.rawValue, byteCount))
