@@ -49,6 +49,8 @@ open class Ring {
     private final var waiting: [RingClient] = []
     /// The first of `waiting` while it is being told that there is room.
     private final var serving: RingClient?
+    /// A client is being told a result: it must not be freed by leaving.
+    private final var isDelivering = false
 
     public init(features: RingFeatures, capacity: Int) {
         self.features = features
@@ -78,15 +80,17 @@ open class Ring {
         outstanding -= 1
         // SAFETY: a client with operations outstanding stays in the table, and `remove` keeps it to the end of the turn.
         guard let client = unsafe table.client(userData: userData) else { return }
+        isDelivering = true
         unsafe client._withUnsafeGuaranteedRef {
             $0.outstanding -= 1
             $0.ringCompleted(token: userData & RingOperation.tokenMask, result: result)
         }
+        isDelivering = false
     }
 
     /// Tells waiting clients that there is room, the first first, as long as there is. For subclasses, at the end of ``turn()``.
     public final func serveWaiting() {
-        table.releaseRemoved()
+        _ = table.takeRemoved()
         if waiting.isEmpty || isClosed { return }
         while outstanding < capacity, let client = waiting.first {
             client.wantsRoom = false
@@ -111,6 +115,7 @@ open class Ring {
         waiting.removeAll { $0 === client }
         client.wantsRoom = false
         table.remove(client)
+        if !isDelivering { _ = table.takeRemoved() }
     }
 
     /// The one way in: refuses while others wait, and remembers whom it refused.

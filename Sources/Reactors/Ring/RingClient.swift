@@ -19,7 +19,7 @@ open class RingClient {
 
 /// The clients of a ring, found by the number in an operation's user data.
 @safe struct ClientTable: ~Copyable {
-    // SAFETY: each entry holds a reference, taken in `add` and given up in `releaseRemoved` or deinit. Entry 0 stays empty: it is the
+    // SAFETY: each entry holds a reference, taken in `add` and taken back in `remove` or deinit. Entry 0 stays empty: it is the
     // ring's own.
     private var clients: ContiguousArray<Unmanaged<RingClient>?> = unsafe [nil]
     private var free: [UInt16] = []
@@ -52,8 +52,11 @@ open class RingClient {
         free.append(number)
     }
 
-    mutating func releaseRemoved() {
-        if !removed.isEmpty { removed.removeAll(keepingCapacity: true) }
+    /// For the caller to let go of, outside this table: what a client does as it goes may lead back here.
+    mutating func takeRemoved() -> [RingClient] {
+        if removed.isEmpty { return [] }
+        defer { removed = [] }
+        return removed
     }
 
     /// Who is told the result of an operation; nil: nobody.
