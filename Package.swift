@@ -5,7 +5,7 @@ import PackageDescription
 let libraries: [Target] = [
     .target(
         name: "CLinux",
-        linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("numa")]),
+        linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("numa"), .linkedLibrary("blkid")]),
     .target(
         name: "Reactors",
         dependencies: [
@@ -21,10 +21,10 @@ let libraries: [Target] = [
 ]
 
 let tests: [Target] = [
+    .testTarget(name: "LintTests"),
     .testTarget(
         name: "ReactorsTests",
-        dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
-    .testTarget(name: "LintTests")
+        dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
 ]
 
 let package = Package(

@@ -1,4 +1,5 @@
 import CLinux
+import SystemPackage
 import Synchronization
 
 /// The threads of a group and the locks of their cores: apart from the group, so that they can end after the last
@@ -105,6 +106,16 @@ extension Reactor {
         // SAFETY: a string the call reads.
         unsafe clinux_name_thread(name)
         threadID.store(clinux_thread_id(), ordering: .relaxed)
-        asCurrent { loop.run() }
+        asCurrent {
+            loop.run()
+            let abandoned = tearDown()
+            if abandoned > 0 { reportAbandoned(abandoned) }
+        }
+    }
+
+    /// Standard error: there is nobody left to throw to, and silence would hide memory lost for good.
+    private func reportAbandoned(_ count: Int) {
+        let text = "\(name): \(count) operations did not end in time; their memory is left in place\n"
+        _ = try? FileDescriptor.standardError.writeAll(text.utf8)
     }
 }
