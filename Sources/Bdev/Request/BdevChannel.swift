@@ -21,7 +21,23 @@ public import Reactors
         let face: EngineChannel
         let core: ChannelCore
         let pool: RequestPool
-        let loop: ReactorLoop
+        let loop: ReactorConfined<ReactorLoop>
+
+        /// Gives the slot of a complete request back. Its failure, if it failed.
+        @inline(__always)
+        func finish(_ slot: Slot) -> BdevError? {
+            if unsafe !slot.pointee.status.isSuccess { return unsafe fail(slot) }
+            unsafe pool.giveBack(slot)
+            face.leave()
+            return nil
+        }
+
+        @inline(never)
+        func fail(_ slot: Slot) -> BdevError {
+            let error = unsafe core.error(slot)
+            unsafe face.abandon(slot)
+            return error
+        }
     }
 
     /// The synchronous face.
@@ -35,7 +51,7 @@ public import Reactors
         lot = reactor.lot
         parts = Parts(
             face: EngineChannel(core: core, isWritable: descriptor.mode == .readWrite), core: core, pool: core.pool,
-            loop: core.loop)
+            loop: ReactorConfined(core.loop))
     }
 
     func perform<Result: Sendable>(
@@ -104,7 +120,7 @@ public import Reactors
     ///
     /// - Throws: `noMemory` when none is to be had now: wait for one with ``buffer(byteCount:)``, or use fewer.
     public func allocateBuffer(byteCount: Int) throws(BdevError) -> IOBuffer {
-        guard let buffer = parts.loop.allocateBuffer(byteCount: byteCount) else {
+        guard let buffer = parts.loop.value.allocateBuffer(byteCount: byteCount) else {
             throw BdevError(
                 .noMemory, bdev: parts.core.bdev.name, "no buffer of \(byteCount) bytes is free on \(reactor.name)",
                 advice: "give buffers back, await buffer(byteCount:), or raise the pool's byteCountLimit")
@@ -159,13 +175,13 @@ public import Reactors
         if batch.count == 0 { return }
         let refusal = batch.submit(to: parts.face)
         if unsafe batch.control.pointee.remaining > 0 {
-            let spot = parts.loop.makeSpot()
+            let spot = parts.loop.value.makeSpot()
             unsafe batch.control.pointee.spot = spot
             await reactor.park(at: spot)
             unsafe batch.control.pointee.spot = nil
-            parts.loop.release(spot)
+            parts.loop.value.release(spot)
         } else {
-            if !parts.loop.spendSynchronousCompletions(batch.count) { await reactor.yieldTurn() }
+            if !parts.loop.value.spendSynchronousCompletions(batch.count) { await reactor.yieldTurn() }
         }
         if let refusal { throw refusal }
         if let (index, status) = batch.firstFailure() {
@@ -179,27 +195,19 @@ public import Reactors
 
     @inline(__always)
     private nonisolated(nonsending) func run(_ slot: Slot) async throws(BdevError) {
-        unsafe slot.pointee.sink = .task
-        unsafe parts.core.start(slot)
-        if unsafe slot.pointee.phase != .done {
+        unsafe parts.core.start(slot, .task)
+        if unsafe slot.pointee.phase == .done {
+            if let failure = unsafe parts.finish(slot) { throw failure }
+            if !parts.loop.value.spendSynchronousCompletions() { await reactor.yieldTurn() }
+        } else {
             parts.pool.willPark()
-            unsafe parts.loop.expectParking(at: slot.pointee.spot)
-            await lot.park()
-        } else if !parts.loop.spendSynchronousCompletions() {
-            await reactor.yieldTurn()
+            unsafe parts.loop.value.expectParking(at: slot.pointee.spot)
+            // A request that succeeds gives its slot back itself: nothing is left to do here, not even to hop back for it.
+            if await lot.park(on: parts.loop) { unsafe try await fail(ReactorConfined(slot)) }
         }
-        let status = unsafe slot.pointee.status
-        if !status.isSuccess { throw unsafe failure(slot) }
-        unsafe parts.pool.giveBack(slot)
-        parts.face.leave()
     }
 
-    @inline(never)
-    private nonisolated func failure(_ slot: Slot) -> BdevError {
-        let error = unsafe parts.core.error(slot)
-        unsafe parts.face.abandon(slot)
-        return error
-    }
+    private func fail(_ slot: ReactorConfined<Slot>) throws(BdevError) { throw unsafe parts.fail(slot.value) }
 
     // MARK: Closing
 

@@ -52,9 +52,10 @@ import Reactors
 
     /// Starts a prepared request. Returns with the request with the module, queued, or done.
     @inline(__always)
-    func start(_ slot: Slot) {
+    func start(_ slot: Slot, _ sink: RequestState.Sink) {
+        unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
-        if unsafe (shape.isPlain || isPlain(slot)) { unsafe dispatch(slot) } else { unsafe enterDetour(slot) }
+        if unsafe (shape.isPlain || isPlain(slot)) { unsafe dispatch(slot, sink) } else { unsafe enterDetour(slot) }
     }
 
     @inline(never)
@@ -66,13 +67,14 @@ import Reactors
 
     /// Hands a request to the module, or to the end of the queue when the device has no room.
     @inline(__always)
-    func dispatch(_ slot: Slot) {
+    func dispatch(_ slot: Slot, _ sink: RequestState.Sink) {
         if !module.noMemory.isEmpty { return unsafe enqueueBehindOthers(slot) }
-        unsafe submit(slot)
+        unsafe submit(slot, sink)
     }
 
+    /// `sink` is the slot's own, known where this is inlined.
     @inline(__always)
-    private func submit(_ slot: Slot) {
+    private func submit(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.phase = .submitting
         module.outstandingCount &+= 1
         pool.submitDepth &+= 1
@@ -80,7 +82,7 @@ import Reactors
         pool.submitDepth &-= 1
         switch unsafe slot.pointee.phase {
         case .submitting: unsafe slot.pointee.phase = .inDevice
-        case .completedInline: unsafe completeInline(slot)
+        case .completedInline: unsafe completeInline(slot, sink)
         case .free, .prepared, .inDevice, .queued, .done:
             // The module kept the request, and something it did inside `submit` let others go on: nothing is left to do here.
             break
@@ -88,9 +90,9 @@ import Reactors
     }
 
     @inline(__always)
-    private func completeInline(_ slot: Slot) {
+    private func completeInline(_ slot: Slot, _ sink: RequestState.Sink) {
         if unsafe slot.pointee.status.code == .noMemory { return unsafe refused(slot) }
-        unsafe finish(slot, insideSubmit: true)
+        unsafe finish(slot, sink, insideSubmit: true)
     }
 
     // MARK: Coming back
@@ -107,7 +109,7 @@ import Reactors
             return
         }
         if status.code == .noMemory { return unsafe refused(slot) }
-        unsafe finish(slot, insideSubmit: false)
+        unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
     }
 
     @usableFromInline
@@ -119,19 +121,19 @@ import Reactors
 
     /// The request's status is final. A handler is told now, or in the next turn when a submit is on the stack: it may be its own.
     @inline(__always)
-    func finish(_ slot: Slot, insideSubmit: Bool) {
+    func finish(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         unsafe account(slot)
         unsafe slot.pointee.phase = .done
-        unsafe tell(slot, insideSubmit: insideSubmit)
+        unsafe tell(slot, sink, insideSubmit: insideSubmit)
         if !module.noMemory.isEmpty, module.outstandingCount <= module.noMemory.threshold { retryRefused() }
     }
 
     @inline(__always)
-    private func tell(_ slot: Slot, insideSubmit: Bool) {
-        switch unsafe slot.pointee.sink {
+    private func tell(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
+        switch sink {
         case .task:
             // Inside its own submit the task is not parked yet, and looks for itself.
-            if !insideSubmit { unsafe loop.unpark(slot.pointee.spot) }
+            if !insideSubmit { unsafe wake(slot) }
         case .handler:
             if insideSubmit || pool.submitDepth > 0 { unsafe pool.deferCompletion(slot) } else { unsafe tellHandler(slot) }
         case .batch:
@@ -144,7 +146,18 @@ import Reactors
     /// As `finish`, for a request done by its children, which have been counted instead of it.
     func finishParent(_ slot: Slot) {
         unsafe slot.pointee.phase = .done
-        unsafe tell(slot, insideSubmit: slot.pointee.isStarting)
+        unsafe tell(slot, slot.pointee.sink, insideSubmit: slot.pointee.isStarting)
+    }
+
+    /// A task that is parked for a request runs on; the request of one that succeeded is over here.
+    @inline(__always)
+    private func wake(_ slot: Slot) {
+        let spot = unsafe slot.pointee.spot
+        if unsafe !slot.pointee.status.isSuccess { return loop.unparkFailed(spot) }
+        loop.unpark(spot)
+        let channel = unsafe slot.pointee.channel!
+        unsafe pool.giveBack(slot)
+        unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
     }
 
     @inline(__always)
@@ -163,7 +176,7 @@ import Reactors
         result.read = unsafe counters[IOType.read.counterIndex]
         result.write = unsafe counters[IOType.write.counterIndex]
         result.unmap = unsafe counters[IOType.unmap.counterIndex]
-        result.other = unsafe counters[IOType.flush.counterIndex]
+        for type in [IOType.flush, .reset, .writeZeroes, .abort] { unsafe result.other.add(counters[type.counterIndex]) }
         result.errors = errors
         result.retryCount = retryCount
         result.ticksPerSecond = clock.ticksPerSecond
@@ -222,7 +235,7 @@ import Reactors
             case .submitting: unsafe slot.pointee.phase = .inDevice
             case .completedInline:
                 if unsafe slot.pointee.status.code == .noMemory { return unsafe core.refused(slot) }
-                unsafe core.finish(slot, insideSubmit: false)
+                unsafe core.finish(slot, slot.pointee.sink, insideSubmit: false)
             case .free, .prepared, .inDevice, .queued, .done: break
             }
         }
@@ -267,7 +280,7 @@ import Reactors
         while let slot = unsafe waiting.popFirst() {
             if unsafe slot.pointee.core.toOpaque() == Unmanaged.passUnretained(self).toOpaque() {
                 unsafe slot.pointee.status = .aborted
-                unsafe finish(slot, insideSubmit: false)
+                unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
             } else {
                 unsafe module.noMemory.requests.append(slot)
             }
@@ -290,7 +303,7 @@ import Reactors
         case .queued:
             if unsafe module.noMemory.requests.remove(slot) {
                 unsafe slot.pointee.status = .aborted
-                unsafe finish(slot, insideSubmit: false)
+                unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
             }
         case .inDevice:
             unsafe module.abort(RequestToken(index: slot.pointee.index, generation: slot.pointee.generation))

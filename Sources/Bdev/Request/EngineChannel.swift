@@ -73,11 +73,10 @@ public import Reactors
 
     @inline(__always)
     private func begin(_ slot: Slot, _ tag: UInt64, _ handler: IOHandler) {
-        unsafe slot.pointee.sink = .handler
         unsafe slot.pointee.handler = Unmanaged.passUnretained(handler)
         unsafe slot.pointee.tag = tag
         handler.enter()
-        unsafe core.start(slot)
+        unsafe core.start(slot, .handler)
     }
 
     // MARK: Checks

@@ -103,10 +103,9 @@ public import Reactors
         for index in 0..<count {
             do {
                 let slot = unsafe try slot(index, channel)
-                unsafe slot.pointee.sink = .batch
                 unsafe slot.pointee.batch = control
                 unsafe slot.pointee.tag = UInt64(truncatingIfNeeded: index)
-                unsafe core.start(slot)
+                unsafe core.start(slot, .batch)
             } catch {
                 unsafe entries[index].status = .failed
                 unsafe control.pointee.remaining -= 1

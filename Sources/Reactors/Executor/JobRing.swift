@@ -10,6 +10,8 @@ struct Arrival {
         case preference = 1
         /// A one-way message.
         case message = 2
+        /// As `serial`: unparked, because what the task waited for has failed.
+        case failure = 3
     }
 
     let bits: UInt

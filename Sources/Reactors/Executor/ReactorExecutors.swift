@@ -56,6 +56,12 @@ public final class ReactorTaskExecutor: TaskExecutor, @unchecked Sendable {
     @inlinable
     @inline(__always)
     package func park() { markArrival() }
+
+    /// The same, for a wait that may fail: whether it did. What follows in the waiting function should not touch anything but the
+    /// answer: then it needs no hop back before it returns.
+    @inlinable
+    @inline(__always)
+    package func park(on loop: ReactorConfined<ReactorLoop>) -> Bool { loop.value.takeFailure() }
 }
 
 @usableFromInline

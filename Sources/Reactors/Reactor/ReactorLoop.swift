@@ -22,6 +22,8 @@ import Synchronization
         var turnStart: UInt64 = 0
         /// How many more awaits the running job may have completed without giving way.
         var synchronousBudget = 0
+        /// What the running job waited for has failed.
+        var hasFailed = false
     }
 
     let pollers = PollerList()
@@ -139,11 +141,16 @@ import Synchronization
     private func run(_ arrival: Arrival, _ serial: UnownedSerialExecutor, _ task: UnownedTaskExecutor) {
         switch arrival.kind {
         case .serial:
+            unsafe hot.pointee.hasFailed = false
             // SAFETY: this is the reactor's thread, and jobs run one after another on it: the claim of exclusivity is true.
             unsafe arrival.job.runSynchronously(on: serial)
         case .preference:
             // SAFETY: as above.
             unsafe arrival.job.runSynchronously(isolatedTo: serial, taskExecutor: task)
+        case .failure:
+            unsafe hot.pointee.hasFailed = true
+            // SAFETY: as above.
+            unsafe arrival.job.runSynchronously(on: serial)
         case .message:
             arrival.takeMessage().body()
         }
@@ -202,6 +209,15 @@ import Synchronization
     package func unpark(_ spot: ParkingSpot) {
         push(Arrival(bits: unsafe hot.pointee.parking.take(spot)))
     }
+
+    /// The same, for something that failed; see `ParkingLot.park(on:)`.
+    package func unparkFailed(_ spot: ParkingSpot) {
+        push(Arrival(bits: unsafe hot.pointee.parking.take(spot) | Arrival.Kind.failure.rawValue))
+    }
+
+    /// Whether what the running job waited for has failed.
+    @usableFromInline
+    package func takeFailure() -> Bool { unsafe hot.pointee.hasFailed }
 
     // MARK: Pollers and timers
 
