@@ -2,6 +2,7 @@ import Synchronization
 import Testing
 
 @testable import Reactors
+import SystemPackage
 
 extension ReactorOptions {
     /// Tests share the machine's cores with each other and with whatever else runs.
@@ -37,7 +38,10 @@ final class ManualReactor: @unchecked Sendable {
     private final class Backend: ReactorBackend, @unchecked Sendable {
         // SAFETY: as for the reactor.
         let clock = ReactorClock.simulated()
-        func makeRing(options: Ring.Options) throws(RingError) -> Ring { throw RingError() }
+        func makeRing(options: Ring.Options) throws(RingError) -> Ring {
+            throw RingError(
+                attempt: "a ring", cause: .notSupported, reason: "a manual reactor has no kernel", advice: "use a real one")
+        }
         func sleep(until deadline: UInt64?, ring: Ring?) {}
         func wake() {}
         func random() -> UInt64 { 0 }
