@@ -1,8 +1,8 @@
 import Synchronization
+import SystemPackage
 import Testing
 
 @testable import Reactors
-import SystemPackage
 
 extension ReactorOptions {
     /// Tests share the machine's cores with each other and with whatever else runs.
@@ -40,7 +40,8 @@ final class ManualReactor: @unchecked Sendable {
         let clock = ReactorClock.simulated()
         func makeRing(options: Ring.Options) throws(RingError) -> Ring {
             throw RingError(
-                attempt: "a ring", cause: .notSupported, reason: "a manual reactor has no kernel", advice: "use a real one")
+                attempt: "a ring", cause: .notSupported, reason: "a manual reactor has no kernel",
+                advice: "use a real one")
         }
         func sleep(until deadline: UInt64?, ring: Ring?) {}
         func wake() {}

@@ -2,21 +2,22 @@ public import Reactors
 
 /// The async face of one bdev on one reactor, for one descriptor.
 ///
-/// An actor on its reactor. Code isolated to it (see ``BdevDescriptor/withChannel(on:_:)``) suspends at most once for an I/O and comes back
-/// on the reactor; an I/O that completes at once does not suspend. The same methods called from an ordinary task work too and cost two
-/// crossings between threads each, several microseconds.
+/// An actor on its reactor. Code isolated to it (see ``BdevDescriptor/withChannel(on:_:)``) suspends at most once for
+/// an I/O and comes back on the reactor; an I/O that completes at once does not suspend. The same methods called from
+/// an ordinary task work too and cost two crossings between threads each, several microseconds.
 ///
-/// Every operation throws before anything is queued when it is not permitted, not supported, out of range or misaligned, and after the
-/// device has let go of the memory when it fails. Cancelling the task asks the device to give the I/O up and then waits for it all the
-/// same; it is noticed within 10 ms, and an I/O that is done by then simply succeeds.
+/// Every operation throws before anything is queued when it is not permitted, not supported, out of range or
+/// misaligned, and after the device has let go of the memory when it fails. Cancelling the task asks the device to give
+/// the I/O up and then waits for it all the same; it is noticed within 10 ms, and an I/O that is done by then simply
+/// succeeds.
 @safe public actor BdevChannel {
     private nonisolated let parts: Parts
     private nonisolated let lot: ParkingLot
     public nonisolated let reactor: Reactor
     private nonisolated let descriptor: BdevDescriptor
 
-    /// What the path of an I/O touches. Unchecked Sendable: used on the reactor only, which the path checks by its thread instead of
-    /// by a hop.
+    /// What the path of an I/O touches. Unchecked Sendable: used on the reactor only, which the path checks by its
+    /// thread instead of by a hop.
     private struct Parts: @unchecked Sendable {
         let face: EngineChannel
         let core: ChannelCore
@@ -62,8 +63,10 @@ public import Reactors
 
     /// Reads into all of `buffer` from `offset`.
     ///
-    /// - Throws: `BdevError`. The buffer is the caller's again in every case; after an error its contents are undefined.
-    public nonisolated(nonsending) func read(at offset: BdevOffset, into buffer: inout IOBuffer) async throws(BdevError) {
+    /// - Throws: `BdevError`. The buffer is the caller's again in every case; after an error its contents are
+    ///   undefined.
+    public nonisolated(nonsending) func read(at offset: BdevOffset, into buffer: inout IOBuffer) async throws(BdevError)
+    {
         if !reactor.isCurrent { return try await transferFromElsewhere(.read, buffer.memory, offset) }
         let slot = unsafe try parts.face.prepare(.read, buffer.memory, offset)
         unsafe try await run(slot)
@@ -72,7 +75,9 @@ public import Reactors
     /// Writes all of `buffer` at `offset`.
     ///
     /// - Throws: `BdevError`. After an error the blocks may hold the old data, the new, or a mixture by block.
-    public nonisolated(nonsending) func write(from buffer: borrowing IOBuffer, at offset: BdevOffset) async throws(BdevError) {
+    public nonisolated(nonsending) func write(from buffer: borrowing IOBuffer, at offset: BdevOffset)
+        async throws(BdevError)
+    {
         if !reactor.isCurrent { return try await transferFromElsewhere(.write, buffer.memory, offset) }
         let slot = unsafe try parts.face.prepare(.write, buffer.memory, offset)
         unsafe try await run(slot)
@@ -128,8 +133,8 @@ public import Reactors
         return buffer
     }
 
-    /// A buffer of `byteCount` bytes from the reactor's memory, waiting in turn until one is free. Its contents are undefined.
-    /// Cancellation does not end the wait.
+    /// A buffer of `byteCount` bytes from the reactor's memory, waiting in turn until one is free. Its contents are
+    /// undefined. Cancellation does not end the wait.
     public nonisolated(nonsending) func buffer(byteCount: Int) async -> IOBuffer {
         await reactor.local.buffer(byteCount: byteCount)
     }
@@ -139,7 +144,9 @@ public import Reactors
     /// Tells the device that the blocks are not needed. What they read as afterwards is the device's choice.
     ///
     /// - Throws: `BdevError`; `notSupported` unless the bdev can. A count of 0 succeeds and does nothing.
-    public func unmap(at offset: BdevOffset, count: BdevLength) async throws(BdevError) { try await perform(.unmap, offset, count) }
+    public func unmap(at offset: BdevOffset, count: BdevLength) async throws(BdevError) {
+        try await perform(.unmap, offset, count)
+    }
 
     /// Makes the blocks read as zeros. Done with writes where the bdev cannot do it itself.
     ///
@@ -202,7 +209,8 @@ public import Reactors
         } else {
             parts.pool.willPark()
             unsafe parts.loop.value.expectParking(at: slot.pointee.spot)
-            // A request that succeeds gives its slot back itself: nothing is left to do here, not even to hop back for it.
+            // A request that succeeds gives its slot back itself: nothing is left to do here, not even to hop back for
+            // it.
             if await lot.park(on: parts.loop) { unsafe try await fail(ReactorConfined(slot)) }
         }
     }
@@ -211,7 +219,8 @@ public import Reactors
 
     // MARK: Closing
 
-    /// Refuses what comes from now on, waits for what is in flight, and lets go of the device's channel. Calling it again does nothing.
+    /// Refuses what comes from now on, waits for what is in flight, and lets go of the device's channel. Calling it
+    /// again does nothing.
     public func close() async {
         if await parts.face.close() {
             await reactor.local.releaseChannel(parts.core)

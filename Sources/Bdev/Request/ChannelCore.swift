@@ -1,12 +1,13 @@
 import Reactors
 
-/// One bdev on one reactor: the path of every request between its checks and the module. Shared by all descriptors of the bdev on this
-/// reactor.
+/// One bdev on one reactor: the path of every request between its checks and the module. Shared by all descriptors of
+/// the bdev on this reactor.
 ///
-/// Run to completion: a request goes down by calls and comes back by a call, and nothing here allocates, locks or suspends for it.
-// SAFETY (all `unsafe` below): slots are never unmapped while their reactor lives, a slot is touched by its reactor's thread only, and
-// each function here is given a slot whose phase makes it the layer's.
-// Unchecked Sendable: it passes between the actors of one reactor, whose executor is the same, and is used on that reactor only.
+/// Run to completion: a request goes down by calls and comes back by a call, and nothing here allocates, locks or
+/// suspends for it.
+// SAFETY (all `unsafe` below): slots are never unmapped while their reactor lives, a slot is touched by its reactor's
+// thread only, and each function here is given a slot whose phase makes it the layer's. Unchecked Sendable: it passes
+// between the actors of one reactor, whose executor is the same, and is used on that reactor only.
 @usableFromInline
 @safe final class ChannelCore: @unchecked Sendable {
     let bdev: RegisteredBdev
@@ -84,7 +85,8 @@ import Reactors
         case .submitting: unsafe slot.pointee.phase = .inDevice
         case .completedInline: unsafe completeInline(slot, sink)
         case .free, .prepared, .inDevice, .queued, .done:
-            // The module kept the request, and something it did inside `submit` let others go on: nothing is left to do here.
+            // The module kept the request, and something it did inside `submit` let others go on: nothing is left to do
+            // here.
             break
         }
     }
@@ -100,7 +102,9 @@ import Reactors
     /// From the module, through `IORequest.complete`.
     @usableFromInline
     func moduleCompleted(_ slot: Slot, _ status: IOStatus) {
-        assert(loop.isCurrent, "module \(bdev.moduleName) completed a request of '\(bdev.name)' on another thread than its reactor's")
+        assert(
+            loop.isCurrent,
+            "module \(bdev.moduleName) completed a request of '\(bdev.name)' on another thread than its reactor's")
         assert(status.code != .pending, "module \(bdev.moduleName) completed a request of '\(bdev.name)' as pending")
         module.outstandingCount &-= 1
         unsafe slot.pointee.status = status
@@ -119,7 +123,8 @@ import Reactors
             "module \(bdev.moduleName) dropped a \(type) request of '\(bdev.name)' without completing it")
     }
 
-    /// The request's status is final. A handler is told now, or in the next turn when a submit is on the stack: it may be its own.
+    /// The request's status is final. A handler is told now, or in the next turn when a submit is on the stack: it may
+    /// be its own.
     @inline(__always)
     func finish(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         unsafe account(slot)
@@ -135,7 +140,11 @@ import Reactors
             // Inside its own submit the task is not parked yet, and looks for itself.
             if !insideSubmit { unsafe wake(slot) }
         case .handler:
-            if insideSubmit || pool.submitDepth > 0 { unsafe pool.deferCompletion(slot) } else { unsafe tellHandler(slot) }
+            if insideSubmit || pool.submitDepth > 0 {
+                unsafe pool.deferCompletion(slot)
+            } else {
+                unsafe tellHandler(slot)
+            }
         case .batch:
             unsafe tellBatch(slot)
         case .parent:
@@ -176,7 +185,9 @@ import Reactors
         result.read = unsafe counters[IOType.read.counterIndex]
         result.write = unsafe counters[IOType.write.counterIndex]
         result.unmap = unsafe counters[IOType.unmap.counterIndex]
-        for type in [IOType.flush, .reset, .writeZeroes, .abort] { unsafe result.other.add(counters[type.counterIndex]) }
+        for type in [IOType.flush, .reset, .writeZeroes, .abort] {
+            unsafe result.other.add(counters[type.counterIndex])
+        }
         result.errors = errors
         result.retryCount = retryCount
         result.ticksPerSecond = clock.ticksPerSecond
@@ -257,7 +268,9 @@ import Reactors
         unsafe pool.forEachSlot { slot in
             switch unsafe slot.pointee.phase {
             case .inDevice, .queued:
-                if unsafe slot.pointee.core.toOpaque() == Unmanaged.passUnretained(self).toOpaque() { unsafe body(slot) }
+                if unsafe slot.pointee.core.toOpaque() == Unmanaged.passUnretained(self).toOpaque() {
+                    unsafe body(slot)
+                }
             case .free, .prepared, .submitting, .completedInline, .done: break
             }
         }

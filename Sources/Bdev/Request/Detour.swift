@@ -1,11 +1,11 @@
 import Reactors
 
-/// What a request needs that cannot go to the module as it is: because it is too long, crosses a boundary, has too many or misaligned
-/// segments, or asks for something the module does not do.
+/// What a request needs that cannot go to the module as it is: because it is too long, crosses a boundary, has too many
+/// or misaligned segments, or asks for something the module does not do.
 ///
-/// It is done by *children*: requests of the same channel that obey every limit, submitted in rounds. A round ends when its segments
-/// are used up or its children are as many as may run at once; the next begins when all of them are complete. The first child that
-/// fails decides how the parent ends, and no further ones are submitted.
+/// It is done by *children*: requests of the same channel that obey every limit, submitted in rounds. A round ends when
+/// its segments are used up or its children are as many as may run at once; the next begins when all of them are
+/// complete. The first child that fails decides how the parent ends, and no further ones are submitted.
 ///
 /// Detours are kept by the pool and used again: a split request does not allocate.
 @safe final class Detour {
@@ -55,8 +55,8 @@ final class ZeroRegion: Sendable {
     func memory(byteCount: Int) -> IOMemory { region.memory(from: 0, count: byteCount) }
 }
 
-// SAFETY (all below): parents and children are slots of this channel that are not complete: nobody else touches them, and their memory
-// belongs to them.
+// SAFETY (all below): parents and children are slots of this channel that are not complete: nobody else touches them,
+// and their memory belongs to them.
 extension ChannelCore {
     // MARK: Is one needed?
 
@@ -95,13 +95,16 @@ extension ChannelCore {
         return true
     }
 
-    /// A driver wants addresses that are multiples of the alignment, and so, where one segment ends and another begins, lengths too.
+    /// A driver wants addresses that are multiples of the alignment, and so, where one segment ends and another begins,
+    /// lengths too.
     private func isAligned(_ memory: IOMemory) -> Bool {
         unsafe (UInt(bitPattern: memory.base) | UInt(bitPattern: memory.byteCount)) & shape.alignmentMask == 0
     }
 
     private func hasMisalignedSegment(_ slot: Slot) -> Bool {
-        for index in unsafe 0..<slot.pointee.segmentCount where unsafe !isAligned(Self.segment(slot, index)) { return true }
+        for index in unsafe 0..<slot.pointee.segmentCount where unsafe !isAligned(Self.segment(slot, index)) {
+            return true
+        }
         return false
     }
 
@@ -139,7 +142,8 @@ extension ChannelCore {
         detour.isPumping = false
         if detour.outstanding > 0 { return }
         if detour.next < detour.end && detour.status.isSuccess {
-            // Not even one child could be made: memory or requests have run out, and whoever gives some back is not of this parent.
+            // Not even one child could be made: memory or requests have run out, and whoever gives some back is not of
+            // this parent.
             unsafe pool.starved.append(slot)
             return
         }
@@ -225,7 +229,8 @@ extension ChannelCore {
             return detour.usedSegments > 0 ? nil : unsafe makeBounced(slot, detour, count)
         }
         let first = detour.usedSegments
-        guard let child = unsafe takeChild(slot, detour, slot.pointee.type, UInt64(byteCount) / shape.blockByteCount) else {
+        guard let child = unsafe takeChild(slot, detour, slot.pointee.type, UInt64(byteCount) / shape.blockByteCount)
+        else {
             return nil
         }
         unsafe child.pointee.memory = detour.segments[first]
@@ -236,8 +241,9 @@ extension ChannelCore {
         return unsafe child
     }
 
-    /// Collects up to `byteCount` bytes of the parent's memory, from where the detour is, in the detour's free segments: whole blocks,
-    /// within the device's limits. How many bytes in how many segments; the detour does not move.
+    /// Collects up to `byteCount` bytes of the parent's memory, from where the detour is, in the detour's free
+    /// segments: whole blocks, within the device's limits. How many bytes in how many segments; the detour does not
+    /// move.
     private func gather(_ slot: Slot, _ detour: Detour, byteCount: Int) -> (byteCount: Int, segmentCount: Int) {
         var room = Detour.segmentCapacity - detour.usedSegments
         if shape.segmentCountLimit > 0 { room = min(room, shape.segmentCountLimit) }
@@ -246,7 +252,8 @@ extension ChannelCore {
         while count < room && taken < byteCount {
             let memory = unsafe Self.segment(slot, index)
             let length = min(memory.byteCount - offset, longest, byteCount - taken)
-            unsafe (detour.segments + detour.usedSegments + count).initialize(to: memory.slice(from: offset, count: length))
+            unsafe (detour.segments + detour.usedSegments + count).initialize(
+                to: memory.slice(from: offset, count: length))
             (taken, count, offset) = (taken + length, count + 1, offset + length)
             if offset == memory.byteCount { (index, offset) = (index + 1, 0) }
         }
@@ -258,7 +265,8 @@ extension ChannelCore {
             if cut == last.byteCount {
                 count -= 1
             } else {
-                unsafe detour.segments[detour.usedSegments + count - 1] = last.slice(from: 0, count: last.byteCount - cut)
+                unsafe detour.segments[detour.usedSegments + count - 1] = last.slice(
+                    from: 0, count: last.byteCount - cut)
             }
         }
         return (taken, count)
@@ -307,7 +315,8 @@ extension ChannelCore {
         }
     }
 
-    /// Visits the parent's memory for `byteCount` bytes from block `start` on, with the offset of each piece from there.
+    /// Visits the parent's memory for `byteCount` bytes from block `start` on, with the offset of each piece from
+    /// there.
     private func forEachPiece(_ slot: Slot, from start: UInt64, _ byteCount: Int, _ body: (IOMemory, Int) -> Void) {
         var skip = unsafe Int(bytes(start - slot.pointee.startBlock)), done = 0
         for index in unsafe 0..<slot.pointee.segmentCount {

@@ -28,7 +28,8 @@ public import Reactors
         unsafe segments.deallocate()
     }
 
-    /// Adds a buffer, all of it or the part from `offset`, `length` bytes long. Traps when the list is full or the part lies outside.
+    /// Adds a buffer, all of it or the part from `offset`, `length` bytes long. Traps when the list is full or the part
+    /// lies outside.
     public mutating func append(_ buffer: consuming IOBuffer, from offset: Int = 0, length: Int? = nil) {
         precondition(count < capacity, "a buffer list of \(capacity) is full")
         let memory = buffer.memory

@@ -1,6 +1,7 @@
 public import Reactors
 
-/// Everything the layer knows about one I/O. Lives in a slot of its reactor's `RequestPool`, touched by that reactor's thread only.
+/// Everything the layer knows about one I/O. Lives in a slot of its reactor's `RequestPool`, touched by that reactor's
+/// thread only.
 @usableFromInline
 @safe struct RequestState: ~Copyable {
     @usableFromInline

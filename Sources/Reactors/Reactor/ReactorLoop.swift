@@ -9,7 +9,8 @@ import Synchronization
     // SAFETY: the reactor owns its loop.
     private(set) unowned(unsafe) var reactor: Reactor!
 
-    /// What every turn and every wait touch, behind a pointer: accesses to it need no run-time check of their exclusivity.
+    /// What every turn and every wait touch, behind a pointer: accesses to it need no run-time check of their
+    /// exclusivity.
     private let hot: UnsafeMutablePointer<Hot>
 
     private struct Hot: ~Copyable {
@@ -142,7 +143,8 @@ import Synchronization
         switch arrival.kind {
         case .serial:
             unsafe hot.pointee.hasFailed = false
-            // SAFETY: this is the reactor's thread, and jobs run one after another on it: the claim of exclusivity is true.
+            // SAFETY: this is the reactor's thread, and jobs run one after another on it: the claim of exclusivity is
+            // true.
             unsafe arrival.job.runSynchronously(on: serial)
         case .preference:
             // SAFETY: as above.
@@ -234,7 +236,8 @@ import Synchronization
         }
     }
 
-    /// The next visit is a period after this one, not after the last due time: a reactor that was held up does not catch up.
+    /// The next visit is a period after this one, not after the last due time: a reactor that was held up does not
+    /// catch up.
     private func rearm(_ poller: Poller) {
         if poller.state != .waiting { return }
         let timer = ReactorTimer(deadline: clock.now() &+ poller.period, action: .poll(poller))
