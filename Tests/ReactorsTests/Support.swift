@@ -45,7 +45,7 @@ final class ManualReactor: @unchecked Sendable {
         }
         func sleep(until deadline: UInt64?, ring: Ring?) {}
         func wake() {}
-        func random() -> UInt64 { 0 }
+        func randomWord() -> UInt64 { 0 }
     }
 
     init() { reactor = Reactor(core: 0, index: 0, name: "manual", backend: backend, options: .test) }

@@ -65,7 +65,7 @@ public actor BdevEngine {
         if isStopping { throw BdevError(.closed, bdev: name, "cannot register a bdev: the engine is stopping") }
         if name.isEmpty { throw BdevError(.invalidArgument, "a bdev needs a name") }
         try properties.geometry.validate(name: name)
-        let uuid = properties.uuid ?? BdevUUID(random: home.backend.random(), home.backend.random())
+        let uuid = properties.uuid ?? BdevUUID(random: home.backend.randomWord(), home.backend.randomWord())
         let all = Set([name, uuid.description] + properties.aliases)
         for candidate in all.sorted() {
             if candidate.isEmpty { throw BdevError(.invalidArgument, bdev: name, "an alias cannot be empty") }

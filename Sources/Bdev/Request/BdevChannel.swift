@@ -1,5 +1,7 @@
 public import Reactors
 
+// SAFETY (below): the slot is this call's from `prepare` until it is given back below.
+
 /// The async face of one bdev on one reactor, for one descriptor.
 ///
 /// An actor on its reactor. Code isolated to it (see ``BdevDescriptor/withChannel(on:_:)``) suspends at most once for
@@ -197,8 +199,6 @@ public import Reactors
     }
 
     // MARK: The path of one I/O
-
-    // SAFETY (all `unsafe` here): the slot is this call's from `prepare` until it is given back below.
 
     @inline(__always)
     private nonisolated(nonsending) func run(_ slot: Slot) async throws(BdevError) {

@@ -1,5 +1,8 @@
 public import Reactors
 
+// SAFETY (below): a slot is this channel's from `prepare` until it is given back; the channel outlives
+// it, because closing waits for `inFlight` to become 0.
+
 /// The synchronous face of a channel: submit now, be told later.
 ///
 /// For code that lives on the reactor and does not want a task for each I/O: modules stacked on modules, exports,
@@ -28,9 +31,6 @@ public import Reactors
     public var blockByteCount: Int { Int(core.shape.blockByteCount) }
     /// Blocks on the bdev now.
     public var blockCount: UInt64 { core.blockCount }
-
-    // SAFETY (all `unsafe` below): a slot is this channel's from `prepare` until it is given back; the channel outlives
-    // it, because closing waits for `inFlight` to become 0.
 
     // MARK: Submitting
 

@@ -1,5 +1,8 @@
 public import Reactors
 
+// SAFETY (below): both allocations live as long as the batch, and a batch cannot go away while `perform`
+// borrows it.
+
 /// Many I/Os that are submitted together and awaited once.
 ///
 /// It owns the buffers while they are in it. Fill it, hand it to ``BdevChannel/perform(_:)``, look at each entry's
@@ -13,8 +16,6 @@ public import Reactors
         var status = IOStatus(.pending)
     }
 
-    // SAFETY (all below): both allocations live as long as the batch, and a batch cannot go away while `perform`
-    // borrows it.
     private let entries: UnsafeMutablePointer<Entry>
     let control: UnsafeMutablePointer<BatchControl>
     /// The most I/Os it holds.

@@ -1,10 +1,11 @@
 public import Reactors
 
+// SAFETY (below): both allocations live as long as the list; entries below `count` are initialized.
+
 /// Several buffers, or parts of them, that one I/O reads into or writes from: a scatter-gather list.
 ///
 /// It owns its buffers, in order. Its capacity is fixed, so that its memory never moves under a device.
 @safe public struct IOBufferList: ~Copyable, @unchecked Sendable {
-    // SAFETY (all below): both allocations live as long as the list; entries below `count` are initialized.
     private let buffers: UnsafeMutablePointer<IOBuffer>
     private let segments: UnsafeMutablePointer<IOMemory>
     /// The most buffers it holds.

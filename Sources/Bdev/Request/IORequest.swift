@@ -1,14 +1,14 @@
 public import Reactors
 
+// SAFETY (below): the slot belongs to this request until it is consumed; slots are never unmapped while their
+// reactor lives.
+
 /// One I/O as a module sees it.
 ///
 /// It cannot be copied, and completing it consumes it: a second completion does not compile. Dropping it without
 /// completing it traps with the bdev's name. Belongs to the reactor it was submitted on.
 @safe public struct IORequest: ~Copyable {
     @usableFromInline let slot: Slot
-
-    // SAFETY (all below): the slot belongs to this request until it is consumed; slots are never unmapped while their
-    // reactor lives.
 
     @inlinable
     init(_ slot: Slot) { unsafe self.slot = slot }

@@ -1,5 +1,7 @@
 import Reactors
 
+// SAFETY (below): slots are never unmapped while their reactor lives, and only its thread touches them.
+
 /// The requests of one reactor, and what is done with them between turns.
 ///
 /// The slots lie in one reserved stretch of memory that is touched as it is first used: no request allocates, none ever

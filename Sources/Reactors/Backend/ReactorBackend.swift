@@ -15,7 +15,7 @@ package protocol ReactorBackend: AnyObject, Sendable {
     /// Ends the present or next `sleep`. From any thread. Must not block.
     func wake()
     /// A random word. Must not block.
-    func random() -> UInt64
+    func randomWord() -> UInt64
 }
 
 extension ReactorBackend {
@@ -56,5 +56,5 @@ package final class KernelBackend: ReactorBackend, @unchecked Sendable {
 
     package func wake() { event.signal() }
 
-    package func random() -> UInt64 { UInt64.random(in: .min ... .max) }
+    package func randomWord() -> UInt64 { UInt64.random(in: .min ... .max) }
 }
