@@ -1,6 +1,8 @@
 import CLinux
 import SystemPackage
 
+// SAFETY (below): the mapping lives as long as its region, and every offset is checked against its size.
+
 /// Pages of memory mapped from the kernel: the ground that buffer pools and RAM disks stand on.
 ///
 /// Zero at first, page-aligned, and paid for only when touched. Unmapped when the last reference goes.

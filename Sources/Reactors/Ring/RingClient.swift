@@ -1,3 +1,5 @@
+// SAFETY (below): the table keeps its clients alive until they are removed, and a number is below its size.
+
 /// Whoever starts operations on a ``Ring``: subclass it, and ``Ring/add(_:)`` it. Used on the ring's thread only.
 open class RingClient {
     /// Its place in the ring's table; 0: on no ring.

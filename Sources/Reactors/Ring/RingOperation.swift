@@ -1,6 +1,8 @@
 package import CLinux
 public import SystemPackage
 
+// SAFETY (below): a plain C value; its address field is only handed on.
+
 /// A file as a ring knows it. Made by ``Ring/register(_:)``, or of a descriptor as it is.
 public struct RingFile: Hashable, Sendable {
     public let descriptor: FileDescriptor
