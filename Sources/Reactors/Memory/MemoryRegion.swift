@@ -25,6 +25,7 @@ import SystemPackage
 
     /// - Parameters:
     ///   - byteCount: in bytes, more than 0.
+    ///   - pages: which pages.
     ///   - node: the NUMA node its pages are preferred from; nil: that of whoever touches them first.
     /// - Throws: `ReactorError` (`resourceExhausted`) when the kernel refuses.
     public init(byteCount: Int, pages: Pages = .normal, node: Int? = nil) throws(ReactorError) {
