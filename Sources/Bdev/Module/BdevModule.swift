@@ -47,7 +47,7 @@ public struct BdevModuleHost: Sendable {
 public protocol BdevDriver: AnyObject, Sendable {
     /// The module's part of this bdev on one reactor. Called there, once for each reactor until its last user is gone.
     ///
-    /// - Parameter requests: turns the tokens of detached requests back into requests.
+    /// `requests` turns the tokens of detached requests back into requests.
     func makeChannel(
         on local: isolated LocalReactor, requests: RequestTable
     ) async throws(BdevError) -> BdevModuleChannel

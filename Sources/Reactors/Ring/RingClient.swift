@@ -12,7 +12,7 @@ open class RingClient {
     public init() {}
 
     /// An operation has ended: `result` is what its method says, or a negative errno. It may start others.
-    /// - Parameter token: as given when it was started.
+    /// `token`: as given when it was started.
     open func ringCompleted(token: UInt64, result: Int32) {}
 
     /// After a refusal: there is room again. Start what was kept, in order, until refused again.
