@@ -20,6 +20,7 @@ let libraries: [Target] = [
 ]
 
 let tests: [Target] = [
+    .testTarget(name: "CompileTests", dependencies: ["Bdev", "Reactors"]),
     .testTarget(name: "LintTests"),
     .testTarget(
         name: "ReactorsTests",
