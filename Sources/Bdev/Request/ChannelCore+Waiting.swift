@@ -98,9 +98,9 @@ extension ChannelCore {
     /// Asks for the requests of cancelled tasks to be given up.
     func abortCancelled() {
         unsafe forEachOutstanding { slot in
-            guard unsafe !slot.pointee.abortRequested, unsafe loop.isCancelled(at: slot.pointee.spot)
+            guard unsafe slot.pointee.abortedGeneration != slot.pointee.generation, unsafe loop.isCancelled(at: slot.pointee.spot)
             else { return }
-            unsafe slot.pointee.abortRequested = true
+            unsafe slot.pointee.abortedGeneration = slot.pointee.generation
             unsafe abort(slot)
         }
     }

@@ -129,7 +129,6 @@ import Reactors
     @inline(__always)
     func finish(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         unsafe account(slot)
-        unsafe slot.pointee.phase = .done
         unsafe tell(slot, sink, insideSubmit: insideSubmit)
         if !module.noMemory.isEmpty, module.outstandingCount <= module.noMemory.threshold { retryRefused() }
     }
@@ -138,6 +137,7 @@ import Reactors
     private func tell(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         switch sink {
         case .task:
+            unsafe slot.pointee.phase = .done
             // Inside its own submit the task is not parked yet, and looks for itself.
             if !insideSubmit { unsafe wake(slot) }
         case .handler:
@@ -155,7 +155,6 @@ import Reactors
 
     /// As `finish`, for a request done by its children, which have been counted instead of it.
     func finishParent(_ slot: Slot) {
-        unsafe slot.pointee.phase = .done
         unsafe tell(slot, slot.pointee.sink, insideSubmit: slot.pointee.isStarting)
     }
 
@@ -206,7 +205,6 @@ import Reactors
                 buffer: slot.pointee.buffer.take())
             unsafe pool.giveBack(slot)
             handler.ioCompleted(completion)
-            handler.leave()
         }
         unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
     }
