@@ -22,7 +22,7 @@ let libraries: [Target] = [
 let tests: [Target] = [
     .testTarget(
         name: "ReactorsTests",
-        dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
+        dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")])
 ]
 
 let package = Package(
@@ -35,7 +35,7 @@ let package = Package(
     traits: [
         .trait(
             name: "ContinuationParking",
-            description: "Wait for an I/O through a continuation instead of a parked job (see docs/reactors.md)."),
+            description: "Wait for an I/O through a continuation instead of a parked job (see docs/reactors.md).")
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,8 @@ void clinux_ring_destroy(struct clinux_ring *ring) {
 uint32_t clinux_ring_setup(const struct clinux_ring *ring) { return ring->setup; }
 uint32_t clinux_ring_entries(const struct clinux_ring *ring) { return ring->ring.sq.ring_entries; }
 uint32_t clinux_ring_completion_entries(const struct clinux_ring *ring) { return ring->ring.cq.ring_entries; }
+
+void clinux_yield(void) { sched_yield(); }
 
 bool clinux_ring_can_discard(void) {
     struct utsname name;
@@ -194,7 +197,8 @@ bool clinux_ring_prepare(struct clinux_ring *ring, const struct clinux_operation
 bool clinux_ring_watch(struct clinux_ring *ring, int event, bool multishot) {
     struct io_uring_sqe *entry = next_entry(ring);
     if (entry == NULL) return false;
-    if (multishot) io_uring_prep_poll_multishot(entry, event, POLLIN); else io_uring_prep_poll_add(entry, event, POLLIN);
+    if (multishot) io_uring_prep_poll_multishot(entry, event, POLLIN);
+    else io_uring_prep_poll_add(entry, event, POLLIN);
     entry->user_data = CLINUX_WAKE_USER_DATA;
     return true;
 }

@@ -14,7 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-// Both queues have room for `capacity` entries, and no more operations than that are ever outstanding: neither overflows.
+// Both queues have room for `capacity` entries, and no more operations than that are ever outstanding: neither
+// overflows.
 struct clinux_workers {
     pthread_mutex_t lock;
     pthread_cond_t arrived;

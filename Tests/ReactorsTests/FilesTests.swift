@@ -98,9 +98,10 @@ import Testing
         for path in ["/dev/shm", "/dev/null", "/proc/self/fd/0/nothing"] {
             #expect([.wrongKind, .notFound, .system].contains(failure(path)?.code))
         }
-        #expect(failure("/dev/null")?.description == """
-            /dev/null: is neither a regular file nor a block device; give one of the two
-            """)
+        #expect(
+            failure("/dev/null")?.description == """
+                /dev/null: is neither a regular file nor a block device; give one of the two
+                """)
         #expect(failure("/var/tmp/there-is-no-such-file")?.code == .notFound)
         let empty = try ScratchFile()
         #expect(failure(empty.path)?.code == .wrongSize)

@@ -118,7 +118,9 @@ extension IOMemory {
     func store(_ bytes: [UInt8]) {
         precondition(bytes.count <= byteCount)
         // SAFETY: the bound is checked.
-        for (index, byte) in bytes.enumerated() { unsafe base.storeBytes(of: byte, toByteOffset: index, as: UInt8.self) }
+        for (index, byte) in bytes.enumerated() {
+            unsafe base.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
+        }
     }
 
     var bytes: [UInt8] {

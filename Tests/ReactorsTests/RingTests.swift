@@ -9,7 +9,9 @@ import Testing
     }
 
     @Test(arguments: RingKind.allCases, [false, true])
-    func `reads back what it wrote, with files and memory registered or not`(_ kind: RingKind, _ registered: Bool) throws {
+    func `reads back what it wrote, with files and memory registered or not`(_ kind: RingKind, _ registered: Bool)
+        throws
+    {
         for directory in ["/dev/shm", "/var/tmp"] {
             let bench = try RingBench(kind), scratch = try ScratchFile(byteCount: 65536, in: directory)
             let region = try MemoryRegion(byteCount: 65536)
@@ -138,7 +140,9 @@ import Testing
         let whole = memory.memory(from: 0, count: 4096)
         defer { withExtendedLifetime(memory) {} }
         let closed = RingFile(FileDescriptor(rawValue: 123_456))
-        #expect(bench.result { ring.read(closed, at: 0, into: whole, token: $0, for: $1) } == -Errno.badFileDescriptor.rawValue)
+        #expect(
+            bench.result { ring.read(closed, at: 0, into: whole, token: $0, for: $1) } == -Errno.badFileDescriptor
+                .rawValue)
         #expect(bench.result { ring.synchronize(closed, token: $0, for: $1) } == -Errno.badFileDescriptor.rawValue)
         #expect(
             bench.result { ring.allocate(scratch.file, at: 0, byteCount: 0, mode: .reserve, token: $0, for: $1) }

@@ -115,8 +115,8 @@ import Testing
         }
         #expect(
             messages[0] == """
-                cannot make an io_uring ring of 256 entries: \(Errno.notPermitted) (Ring.Options.isForbidden is set); unset it, \
-                or go on without: files are then read and written by threads
+                cannot make an io_uring ring of 256 entries: \(Errno.notPermitted) (Ring.Options.isForbidden is \
+                set); unset it, or go on without: files are then read and written by threads
                 """)
         #expect(messages[0] == messages[1])
     }

@@ -11,7 +11,8 @@ enum clinux_open_flags {
     CLINUX_OPEN_CREATE = 2,
     /// O_DIRECT: past the page cache.
     CLINUX_OPEN_DIRECT = 4,
-    /// O_EXCL: refuses a file that is there already; without O_CREAT, a block device that is mounted or held by another driver.
+    /// O_EXCL: refuses a file that is there already; without O_CREAT, a block device that is mounted or held by
+    /// another driver.
     CLINUX_OPEN_EXCLUSIVE = 8,
 };
 
@@ -50,7 +51,8 @@ int clinux_file_lock(int descriptor, bool exclusive);
 int64_t clinux_file_read(const char *_Nonnull path, char *_Nonnull buffer, size_t capacity);
 /// The name of one entry of a directory: 1; 0 when it has none; or a negative errno. readdir(3).
 int clinux_directory_entry(const char *_Nonnull path, char *_Nonnull name, size_t capacity);
-/// What a block device holds (`ext4`, `LVM2_member`, `gpt` …): 1 and its name in `name`; 0: nothing known; or a negative errno. libblkid.
+/// What a block device holds (`ext4`, `LVM2_member`, `gpt` …): 1 and its name in `name`; 0: nothing known; or a
+/// negative errno. libblkid.
 int clinux_blkid_signature(int descriptor, char *_Nonnull name, size_t capacity);
 
 #endif

@@ -1,5 +1,5 @@
-// io_uring(7), and threads that do the same work where the kernel forbids it. Both take one kind of operation and give back
-// one kind of completion, so that their callers need not know which it is.
+// io_uring(7), and threads that do the same work where the kernel forbids it. Both take one kind of operation and
+// give back one kind of completion, so that their callers need not know which it is.
 #ifndef CLINUX_URING_H
 #define CLINUX_URING_H
 
@@ -20,7 +20,8 @@ enum clinux_operation_kind {
     CLINUX_CANCEL,    // offset: the user_data of what is to end
 };
 
-/// One operation. `address` is memory of `length` bytes, or an array of `length` segments; both live until it is complete.
+/// One operation. `address` is memory of `length` bytes, or an array of `length` segments; both live until it is
+/// complete.
 struct clinux_operation {
     uint64_t user_data;
     uint64_t offset;
@@ -66,8 +67,9 @@ enum clinux_ring_setup {
 #define CLINUX_WAKE_USER_DATA 1u
 #define CLINUX_COMPLETION_MORE 2u
 
-/// Makes a ring for the calling thread. `setup`: what is wanted, a set of `clinux_ring_setup`; the last two are granted or refused, the
-/// others dropped one after another until the kernel agrees. 0 or a negative errno. io_uring_setup(2).
+/// Makes a ring for the calling thread. `setup`: what is wanted, a set of `clinux_ring_setup`; the last two are
+/// granted or refused, the others dropped one after another until the kernel agrees. 0 or a negative errno.
+/// io_uring_setup(2).
 int clinux_ring_create(
     struct clinux_ring *_Nullable *_Nonnull ring, uint32_t entries, uint32_t completion_entries, uint32_t setup);
 /// Unmaps and closes it. Nothing may be in flight.
@@ -91,23 +93,26 @@ int clinux_ring_set_buffer(
 bool clinux_ring_prepare(struct clinux_ring *_Nonnull ring, const struct clinux_operation *_Nonnull operation);
 /// Watches the eventfd, until told otherwise if `multishot`. False: there is no room.
 bool clinux_ring_watch(struct clinux_ring *_Nonnull ring, int event, bool multishot);
-/// Submits what was prepared, lets the kernel finish what is ready, and takes up to `capacity` completions. Does not block. How many were
-/// taken; `*submitted`: how many operations the kernel took.
+/// Submits what was prepared, lets the kernel finish what is ready, and takes up to `capacity` completions. Does not
+/// block. How many were taken; `*submitted`: how many operations the kernel took.
 int clinux_ring_turn(
     struct clinux_ring *_Nonnull ring, struct clinux_completion *_Nonnull completions, int capacity,
     int *_Nonnull submitted);
 /// Submits what was prepared and blocks until there is a completion or the time is over (negative: no limit).
 void clinux_ring_wait(struct clinux_ring *_Nonnull ring, int64_t timeout_ns);
-/// Drops wake-ups that stand first in the completion queue. Bit 0: there was one; bit 1: the eventfd is not watched any more; bit 2: the
-/// kernel refused to watch it.
+/// Drops wake-ups that stand first in the completion queue. Bit 0: there was one; bit 1: the eventfd is not watched
+/// any more; bit 2: the kernel refused to watch it.
 int clinux_ring_take_wakes(struct clinux_ring *_Nonnull ring);
+
+/// Lets another thread have this core, if one wants it. sched_yield(2).
+void clinux_yield(void);
 
 // MARK: Threads instead
 
 struct clinux_workers;
 
-/// Threads are started with the first operation. `capacity`: operations outstanding, at most. `event`: signalled when a result
-/// arrives while the owner waits. Null: no memory.
+/// Threads are started with the first operation. `capacity`: operations outstanding, at most. `event`: signalled when
+/// a result arrives while the owner waits. Null: no memory.
 struct clinux_workers *_Nullable clinux_workers_create(uint32_t threads, uint32_t capacity, int event);
 /// Ends the threads and frees everything. Nothing may be outstanding.
 void clinux_workers_destroy(struct clinux_workers *_Nonnull workers);

@@ -1,18 +1,22 @@
 import CLinux
 package import SystemPackage
 
-/// An open file or block device, with what is known of it. Immutable: any thread may use it. Closed when the last reference goes.
+/// An open file or block device, with what is known of it. Immutable: any thread may use it. Closed when the last
+/// reference goes.
 ///
-/// It is locked with flock(2), exclusively by a writer and shared by readers, so that two processes of this kind do not write one
-/// file unknowingly. A writer also claims a block device from the kernel (O_EXCL): it cannot be mounted as long as this is open.
+/// It is locked with flock(2), exclusively by a writer and shared by readers, so that two processes of this kind do
+/// not write one file unknowingly. A writer also claims a block device from the kernel (O_EXCL): it cannot be mounted
+/// as long as this is open.
 package final class BlockFile: Sendable {
     package struct Options: Sendable {
         package var isReadOnly = false
         /// Past the page cache, where the file system allows it.
         package var usesDirectIO = true
-        /// A regular file that is missing is made, and one that is shorter is extended, to this many bytes. A longer one stays as it is.
+        /// A regular file that is missing is made, and one that is shorter is extended, to this many bytes. A longer
+        /// one stays as it is.
         package var createdByteCount: Int64?
-        /// Opens a block device for writing though it carries a file system or the like. One that is mounted stays refused.
+        /// Opens a block device for writing though it carries a file system or the like. One that is mounted stays
+        /// refused.
         package var ignoresSignatures = false
 
         package init() {}
@@ -38,10 +42,12 @@ package final class BlockFile: Sendable {
     package let offsetAlignment: Int
     /// The queue behind it.
     package let queue: BlockQueue
-    /// The NUMA node the device, or the device a regular file is on, is attached to. Nil: none, or the machine does not say.
+    /// The NUMA node the device, or the device a regular file is on, is attached to. Nil: none, or the machine does
+    /// not say.
     package let node: Int?
 
-    /// - Throws: `FileError` when it does not exist, may not be opened, is no file or device, is locked or in use, or carries data.
+    /// - Throws: `FileError` when it does not exist, may not be opened, is no file or device, is locked or in use, or
+    ///   carries data.
     package init(path: String, options: Options = Options()) throws(FileError) {
         let opened = try OpenedFile(path, options)
         let information = opened.information

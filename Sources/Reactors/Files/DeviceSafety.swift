@@ -29,7 +29,8 @@ enum DeviceSafety {
             return FileError(.inUse, path, "is mounted on \(place)", advice: "unmount it, or open it read-only")
         }
         if let holder = DeviceTree.holder(major: device.major, minor: device.minor) {
-            return FileError(.inUse, path, "is part of the device \(holder)", advice: "use that device, or take it apart")
+            return FileError(
+                .inUse, path, "is part of the device \(holder)", advice: "use that device, or take it apart")
         }
         return FileError(
             .inUse, path, "is in use: a partition of it may be mounted, or another program has claimed it",

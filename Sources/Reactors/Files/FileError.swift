@@ -4,7 +4,9 @@ public import SystemPackage
 public struct FileError: Error, Sendable, CustomStringConvertible {
     /// What kind of failure it is. More kinds may be added.
     public struct Code: Hashable, Sendable {
-        private enum Kind { case notFound, notPermitted, wrongKind, wrongSize, locked, inUse, carriesData, noSpace, system }
+        private enum Kind {
+            case notFound, notPermitted, wrongKind, wrongSize, locked, inUse, carriesData, noSpace, system
+        }
         private let kind: Kind
         private init(_ kind: Kind) { self.kind = kind }
 

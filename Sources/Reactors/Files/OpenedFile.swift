@@ -25,8 +25,10 @@ struct OpenedFile {
         }
     }
 
-    /// What the path leads to, without side effects such as those of opening a FIFO for writing; nil: nothing, and it is to be made.
-    private static func look(at path: String, _ options: BlockFile.Options) throws(FileError) -> FileCalls.Information? {
+    /// What the path leads to, without side effects such as those of opening a FIFO for writing; nil: nothing, and it
+    /// is to be made.
+    private static func look(at path: String, _ options: BlockFile.Options) throws(FileError) -> FileCalls.Information?
+    {
         do throws(Errno) {
             let information = try FileCalls.identify(path)
             if information.is_regular || information.is_block_device { return information }
@@ -71,7 +73,8 @@ struct OpenedFile {
         if let wanted = options.createdByteCount, information.byte_count < wanted {
             if information.is_block_device {
                 throw FileError(
-                    .wrongSize, path, "the device has \(information.byte_count) bytes, fewer than the \(wanted) asked for",
+                    .wrongSize, path,
+                    "the device has \(information.byte_count) bytes, fewer than the \(wanted) asked for",
                     advice: "leave the size out to use the whole device")
             }
             do {
@@ -91,7 +94,8 @@ struct OpenedFile {
         do {
             try FileCalls.stopDirect(descriptor)
         } catch {
-            throw FileError(.system, path, "cannot be read through the page cache", cause: error, advice: "check the device")
+            throw FileError(
+                .system, path, "cannot be read through the page cache", cause: error, advice: "check the device")
         }
         return (false, information)
     }

@@ -213,6 +213,8 @@ import Synchronization
                 let awake = clock.now()
                 figures.idle &+= awake &- end
                 lastWork = awake
+            } else if let ring, ring.yieldsCore {
+                clinux_yield()
             } else {
                 clinux_spin_hint()
             }

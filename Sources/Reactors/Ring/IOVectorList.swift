@@ -1,7 +1,7 @@
 import CLinux
 
-/// Pieces of memory for one vectored read or write, in the kernel's own layout (struct iovec). Made once and used again and again:
-/// filling it does not allocate. Belongs to one thread.
+/// Pieces of memory for one vectored read or write, in the kernel's own layout (struct iovec). Made once and used
+/// again and again: filling it does not allocate. Belongs to one thread.
 @safe public final class IOVectorList {
     /// How many pieces it takes.
     public let capacity: Int
@@ -37,7 +37,8 @@ import CLinux
         return true
     }
 
-    /// Drops the first `removed` bytes: what a short read or write has done already. Traps beyond the end. In time linear in `count`.
+    /// Drops the first `removed` bytes: what a short read or write has done already. Traps beyond the end. In time
+    /// linear in `count`.
     public func removeFirst(byteCount removed: Int) {
         precondition(removed >= 0 && removed <= byteCount, "a vector list does not hold that many bytes")
         var left = removed, skipped = 0

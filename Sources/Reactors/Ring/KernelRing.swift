@@ -3,7 +3,8 @@ import SystemPackage
 
 /// io_uring(7).
 @safe final class KernelRing: Ring {
-    // SAFETY: made in init, freed by `releaseResources`, and left alone if operations were abandoned. Used on the thread that made it.
+    // SAFETY: made in init, freed by `releaseResources`, and left alone if operations were abandoned. Used on the
+    // thread that made it.
     private let handle: OpaquePointer
     private let wakeEvent: WakeEvent
     private let batch = CompletionBatch()
@@ -100,7 +101,8 @@ import SystemPackage
         return unsafe clinux_ring_prepare(handle, &raw)
     }
 
-    /// A discard on an old kernel; and on a polled ring whatever is not a read, a write or a nop, which the kernel refuses there.
+    /// A discard on an old kernel; and on a polled ring whatever is not a read, a write or a nop, which the kernel
+    /// refuses there.
     @inline(__always)
     private func needsHelper(_ operation: RingOperation) -> Bool {
         switch operation.kind {
@@ -163,6 +165,8 @@ import SystemPackage
         if refused { usesMultishot = false }
     }
 
+    override var yieldsCore: Bool { outstanding > 0 && !features.pollsCompletions }
+
     // MARK: Waiting
 
     override func wait(nanoseconds: UInt64?) {
@@ -182,7 +186,8 @@ import SystemPackage
     private func waitInKernel(_ nanoseconds: UInt64?) {
         // SAFETY: the handle lives as long as self.
         if !isWatching { isWatching = unsafe clinux_ring_watch(handle, wakeEvent.fileDescriptor, usesMultishot) }
-        // The submission queue is full and the kernel takes nothing: look again soon, rather than sleep without a way to be woken.
+        // The submission queue is full and the kernel takes nothing: look again soon, rather than sleep without a way
+        // to be woken.
         var limit = nanoseconds.map { Int64(clamping: $0) } ?? -1
         if !isWatching { limit = limit < 0 ? 1_000_000 : min(limit, 1_000_000) }
         unsafe clinux_ring_wait(handle, limit)

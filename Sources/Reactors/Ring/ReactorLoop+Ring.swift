@@ -27,8 +27,8 @@ extension ReactorLoop {
         }
     }
 
-    /// Closes the ring, if there is one: the last act of a reactor's thread. How many operations had to be abandoned, see
-    /// ``Ring/close(within:)``.
+    /// Closes the ring, if there is one: the last act of a reactor's thread. How many operations had to be abandoned,
+    /// see ``Ring/close(within:)``.
     package func closeRing() -> Int {
         defer { ring = nil }
         return ring?.close() ?? 0

@@ -19,13 +19,13 @@ open class RingClient {
 
 /// The clients of a ring, found by the number in an operation's user data.
 @safe struct ClientTable: ~Copyable {
-    // SAFETY: each entry holds a reference, taken in `add` and taken back in `remove` or deinit. Entry 0 stays empty: it is the
-    // ring's own.
+    // SAFETY: each entry holds a reference, taken in `add` and taken back in `remove` or deinit. Entry 0 stays empty:
+    // it is the ring's own.
     private var clients: ContiguousArray<Unmanaged<RingClient>?> = unsafe [nil]
     private var free: [UInt16] = []
     private var removed: [RingClient] = []
 
-    deinit { for unsafe client in unsafe clients { unsafe client?.release() } }
+    deinit { for unsafeclient in unsafe clients { unsafe client?.release() } }
 
     mutating func add(_ client: RingClient) {
         precondition(client.number == 0, "this client is on a ring already")

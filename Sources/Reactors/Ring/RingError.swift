@@ -35,7 +35,7 @@ extension RingError {
             case 2: return error("kernel.io_uring_disabled is 2", "have it allowed (sysctl kernel.io_uring_disabled=0)")
             case 1:
                 return error(
-                    "kernel.io_uring_disabled is 1 and this process is not in the group that kernel.io_uring_group names",
+                    "kernel.io_uring_disabled is 1 and this process is not in the group of kernel.io_uring_group",
                     "join that group, have it allowed (sysctl kernel.io_uring_disabled=0)")
             default:
                 return error(
@@ -49,7 +49,8 @@ extension RingError {
                     : "the kernel is built without it",
                 "allow io_uring in the container's seccomp profile, use a kernel with CONFIG_IO_URING")
         case .noMemory:
-            return error("the ring does not fit the limit on locked memory", "raise it (ulimit -l), ask for fewer entries")
+            return error(
+                "the ring does not fit the limit on locked memory", "raise it (ulimit -l), ask for fewer entries")
         case .tooManyOpenFiles, .tooManyOpenFilesInSystem:
             return error("no descriptor is left", "raise the limit on open files (ulimit -n)")
         case .notSupported:

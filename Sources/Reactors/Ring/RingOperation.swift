@@ -33,7 +33,8 @@ public struct TransferFlags: OptionSet, Sendable {
     public static let noWait = TransferFlags(rawValue: 8)
 }
 
-/// What ``Ring/allocate(_:at:byteCount:mode:token:for:)`` does to a range. The size of the file changes with `.extend` only.
+/// What ``Ring/allocate(_:at:byteCount:mode:token:for:)`` does to a range. The size of the file changes with
+/// `.extend` only.
 public struct AllocationMode: Hashable, Sendable {
     let rawValue: UInt32
 

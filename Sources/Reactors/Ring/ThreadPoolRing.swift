@@ -89,6 +89,8 @@ import SystemPackage
         }
     }
 
+    override var yieldsCore: Bool { outstanding > 0 }
+
     override func wait(nanoseconds: UInt64?) {
         if needsPublishing { needsPublishing = !workers.publish() }
         if !ended.isEmpty || !workers.beginWait() { return }
