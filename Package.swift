@@ -5,7 +5,7 @@ import PackageDescription
 let libraries: [Target] = [
     .target(
         name: "CLinux",
-        linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("numa")]),
+        linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("numa"), .linkedLibrary("blkid")]),
     .target(
         name: "Reactors",
         dependencies: [
@@ -22,6 +22,12 @@ let libraries: [Target] = [
 
 let tests: [Target] = [
     .testTarget(name: "LintTests")
+]
+
+let tests: [Target] = [
+    .testTarget(
+        name: "ReactorsTests",
+        dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")])
 ]
 
 let package = Package(

@@ -21,7 +21,9 @@ import Synchronization
 
     let pollers = PollerList()
     var timers = TimerQueue()
-    var ring: Ring?
+    package var ring: Ring?
+    /// Why the kernel gave no ring.
+    package var ringFailure: RingError?
     var pool: BufferPool!
     /// What the layer above keeps on each reactor.
     package var attachment: AnyObject?
@@ -64,6 +66,9 @@ import Synchronization
 
     @inline(__always)
     func push(_ arrival: Arrival) { unsafe hot.pointee.ready.push(arrival) }
+
+    /// What the reactor stands on.
+    var backend: any ReactorBackend { unsafe reactor.backend }
 
     func attach(to reactor: Reactor) {
         unsafe self.reactor = reactor
@@ -247,6 +252,8 @@ import Synchronization
                 let awake = clock.now()
                 figures.idle &+= awake &- end
                 lastWork = awake
+            } else if let ring, ring.yieldsCore {
+                clinux_yield()
             } else {
                 clinux_spin_hint()
             }

@@ -1,0 +1,36 @@
+extension ReactorLoop {
+    /// The reactor's ring, made at the first call. A failure is remembered and not tried again.
+    ///
+    /// - Throws: `RingError`: the kernel has no io_uring, or forbids it. See ``ringOrThreads()``.
+    package func startRing() throws(RingError) -> Ring {
+        if let ringFailure { throw ringFailure }
+        if let ring { return ring }
+        do {
+            let made = try backend.makeRing(options: options.ring)
+            ring = made
+            return made
+        } catch {
+            ringFailure = error
+            throw error
+        }
+    }
+
+    /// The reactor's ring; where the kernel gives none, one that works with threads, and the reason.
+    package func ringOrThreads() -> (Ring, RingError?) {
+        do {
+            return (try startRing(), nil)
+        } catch {
+            if let ring { return (ring, error) }
+            let made = backend.makeThreadRing(options: options.ring)
+            ring = made
+            return (made, error)
+        }
+    }
+
+    /// Closes the ring, if there is one: the last act of a reactor's thread. How many operations had to be abandoned,
+    /// see ``Ring/close(within:)``.
+    package func closeRing() -> Int {
+        defer { ring = nil }
+        return ring?.close() ?? 0
+    }
+}
