@@ -17,17 +17,31 @@ let libraries: [Target] = [
         name: "Bdev",
         dependencies: ["Reactors", .product(name: "Logging", package: "swift-log")]),
     .target(name: "NullBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Null"),
+    .target(
+        name: "MallocBdev", dependencies: ["Bdev", "Reactors"],
+        path: "Sources/Modules/Malloc"),
+    .target(
+        name: "UringBdev",
+        dependencies: [
+            "Bdev", "Reactors", .product(name: "DequeModule", package: "swift-collections"),
+            .product(name: "Logging", package: "swift-log"), .product(name: "SystemPackage", package: "swift-system"),
+        ],
+        path: "Sources/Modules/Uring"),
+    .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .executableTarget(name: "probe", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/Probe"),
-]
-
-let tests: [Target] = [
-    .testTarget(name: "LintTests")
 ]
 
 let tests: [Target] = [
     .testTarget(
         name: "ReactorsTests",
-        dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")])
+        dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
+    .testTarget(
+        name: "ModuleTests",
+        dependencies: [
+            "Bdev", "BdevConformance", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
+    .testTarget(name: "LintTests"),
 ]
 
 let package = Package(
@@ -36,6 +50,10 @@ let package = Package(
         .library(name: "Reactors", targets: ["Reactors"]),
         .library(name: "Bdev", targets: ["Bdev"]),
         .library(name: "NullBdev", targets: ["NullBdev"]),
+        .library(name: "MallocBdev", targets: ["MallocBdev"]),
+        .library(name: "UringBdev", targets: ["UringBdev"]),
+        .library(name: "BdevModules", targets: ["NullBdev", "MallocBdev", "UringBdev"]),
+        .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],
     traits: [
         .trait(

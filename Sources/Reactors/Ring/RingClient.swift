@@ -25,7 +25,7 @@ open class RingClient {
     private var free: [UInt16] = []
     private var removed: [RingClient] = []
 
-    deinit { for unsafeclient in unsafe clients { unsafe client?.release() } }
+    deinit { unsafe clients.forEach { unsafe $0?.release() } }
 
     mutating func add(_ client: RingClient) {
         precondition(client.number == 0, "this client is on a ring already")
