@@ -25,5 +25,5 @@ extension ReactorLoop {
 
 extension Reactor {
     /// The pool has mapped more memory: the ring, if there is one, should know it.
-    func poolDidGrow(_ region: MemoryRegion) {}
+    func poolDidGrow(_ region: MemoryRegion) { _ = loop.ring?.register(region) }
 }

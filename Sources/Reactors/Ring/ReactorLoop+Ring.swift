@@ -8,6 +8,8 @@ extension ReactorLoop {
         do {
             let made = try backend.makeRing(options: options.ring)
             ring = made
+            // What the pool maps from here on is registered as it grows. A refusal is in the ring's features.
+            for region in pool.regions { _ = made.register(region) }
             return made
         } catch {
             ringFailure = error
