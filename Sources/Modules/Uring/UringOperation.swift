@@ -23,6 +23,8 @@ final class UringOperation {
     var isInFlight = false
     /// The system has moved part of a block only, once.
     var hasStalled = false
+    /// Zeroes by punching a hole.
+    var isHole = false
 
     init(index: Int) { self.index = index }
 

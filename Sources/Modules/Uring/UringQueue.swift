@@ -83,8 +83,8 @@ final class UringQueue: RingClient {
         case .unmap:
             if !startUnmap(operation) { return false }
         case .writeZeroes:
-            let mode = zeroesByHoles ? AllocationMode.punchHole : .zero
-            if !startAllocation(operation, mode) { return false }
+            operation.isHole = zeroesByHoles
+            if !startAllocation(operation, zeroesByHoles ? .punchHole : .zero) { return false }
         case .reset, .abort: preconditionFailure("a \(operation.type) request does not go to the ring")
         }
         markStarted(operation)
@@ -204,7 +204,7 @@ final class UringQueue: RingClient {
         case .resourceTemporarilyUnavailable, .interrupted, .noBufferSpace:
             // The system lacks something for the moment: the layer tries again, in order.
             finish(operation, .noMemory)
-        case .notSupported where operation.type == .writeZeroes && !shape.isDevice && !zeroesByHoles:
+        case .notSupported where operation.type == .writeZeroes && !shape.isDevice && !operation.isHole:
             zeroesByHoles = true
             waiting.prepend(operation)
             pump()
