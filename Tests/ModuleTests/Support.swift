@@ -17,6 +17,7 @@ final class Bench: Sendable {
     let malloc = MallocModule()
     let uring: UringModule
     let notices: Notices
+    private let opened = Mutex<[BdevDescriptor]>([])
 
     init(options: ReactorOptions = ReactorOptions()) async throws {
         group = try ReactorGroup(cores: [0, 1], options: options)
@@ -41,9 +42,17 @@ final class Bench: Sendable {
         } catch {
             result = .failure(error)
         }
+        for descriptor in bench.opened.withLock({ $0 }) { await descriptor.close() }
         await bench.engine.stop()
         bench.group.shutDown()
         try result.get()
+    }
+
+    /// Opens a bdev, to be closed at the end of the test at the latest.
+    func open(_ name: String) async throws -> BdevDescriptor {
+        let descriptor = try await engine.open(name, mode: .readWrite)
+        opened.withLock { $0.append(descriptor) }
+        return descriptor
     }
 
     /// Runs `body` on the first reactor with a channel of the bdev.

@@ -88,7 +88,7 @@ struct UringTests {
         try await Bench.run { bench in
             let file = ScratchPath()
             try file.resize(to: 1 << 20)
-            let (_, output) = shell("flock --exclusive --no-fork \(file.path) sleep 20 > /dev/null & echo $!; sleep 0.2")
+            let (_, output) = shell("flock --exclusive --no-fork \(file.path) sleep 20 > /dev/null 2>&1 & echo $!; sleep 0.2")
             let process = try #require(Int32(output))
             defer { kill(process, SIGTERM) }
             let text = await expect(.busy) { try await bench.uring.create(options(file, nil)) }
@@ -151,7 +151,7 @@ struct UringTests {
         try await Bench.run { bench in
             let file = ScratchPath()
             try await bench.uring.create(options(file))
-            let descriptor = try await bench.engine.open("U", mode: .readWrite)
+            let descriptor = try await bench.open("U")
             var events = descriptor.events.makeAsyncIterator()
             try file.resize(to: Int64(2 * Self.size))
             #expect(try await bench.uring.rescan("U") == 2 * Self.size / 512)
@@ -177,7 +177,7 @@ struct UringTests {
             var options = options(file)
             options.transferMode = mode
             try await bench.uring.create(options)
-            let descriptor = try await bench.engine.open("U", mode: .readWrite)
+            let descriptor = try await bench.open("U")
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for reactor in bench.engine.reactors {
                     group.addTask {
