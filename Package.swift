@@ -28,10 +28,11 @@ let libraries: [Target] = [
         ],
         path: "Sources/Modules/Uring"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
-    .executableTarget(name: "probe", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/Probe"),
 ]
 
 let tests: [Target] = [
+    .testTarget(name: "CompileTests", dependencies: ["Bdev", "Reactors"]),
+    .testTarget(name: "LintTests"),
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
@@ -41,7 +42,6 @@ let tests: [Target] = [
             "Bdev", "BdevConformance", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
-    .testTarget(name: "LintTests"),
 ]
 
 let package = Package(

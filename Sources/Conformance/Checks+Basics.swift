@@ -26,7 +26,8 @@ extension Check {
                     for start in starts {
                         let version = UInt64(10 + number)
                         try await scene.write(channel, at: start, count, version: version)
-                        try await scene.verify(channel, at: start, count, version: version, "\(count) blocks at block \(start)")
+                        try await scene.verify(
+                            channel, at: start, count, version: version, "\(count) blocks at block \(start)")
                     }
                 }
             }
@@ -34,7 +35,8 @@ extension Check {
         Check(name: "1, 2 and 33 segments are read and written in order") { scene in
             try await scene.onChannel { channel in
                 for count in [1, 2, 33] {
-                    try await scene.checkSegments(channel, Segments.even(count, scene.blockByteCount), "\(count) segments of a block")
+                    try await scene.checkSegments(
+                        channel, Segments.even(count, scene.blockByteCount), "\(count) segments of a block")
                 }
             }
         },
@@ -42,8 +44,10 @@ extension Check {
             try await scene.onChannel { channel in
                 for count in [1, 2, 33] {
                     for shift in [1, 512] {
-                        let odd = Segments.odd(count, scene.blockByteCount, shift: shift, seed: scene.suite.options.seed)
-                        try await scene.checkSegments(channel, odd, "\(count) odd segments from byte \(shift) of their buffers")
+                        let odd = Segments.odd(
+                            count, scene.blockByteCount, shift: shift, seed: scene.suite.options.seed)
+                        try await scene.checkSegments(
+                            channel, odd, "\(count) odd segments from byte \(shift) of their buffers")
                     }
                 }
             }
@@ -94,7 +98,9 @@ struct Segments: Sendable {
     let pieces: [(offset: Int, length: Int)]
     var byteCount: Int { pieces.reduce(0) { $0 + $1.length } }
 
-    static func even(_ count: Int, _ length: Int) -> Segments { Segments(pieces: Array(repeating: (0, length), count: count)) }
+    static func even(_ count: Int, _ length: Int) -> Segments {
+        Segments(pieces: Array(repeating: (0, length), count: count))
+    }
 
     /// `count` blocks cut at random into as many pieces.
     static func odd(_ count: Int, _ blockByteCount: Int, shift: Int, seed: UInt64) -> Segments {
@@ -102,7 +108,8 @@ struct Segments: Sendable {
         var pieces: [(Int, Int)] = [], left = count * blockByteCount
         for index in 0..<count {
             let behind = count - index - 1
-            let length = behind == 0 ? left : Int.random(in: 1...min(left - behind, 2 * blockByteCount), using: &generator)
+            let length =
+                behind == 0 ? left : Int.random(in: 1...min(left - behind, 2 * blockByteCount), using: &generator)
             pieces.append((shift, length))
             left -= length
         }
@@ -118,7 +125,9 @@ extension Scene {
     }
 
     /// Writes with segments and reads plainly, and the reverse.
-    nonisolated(nonsending) func checkSegments(_ channel: BdevChannel, _ segments: Segments, _ what: String) async throws {
+    nonisolated(nonsending) func checkSegments(_ channel: BdevChannel, _ segments: Segments, _ what: String)
+        async throws
+    {
         let (start, count) = (UInt64(17), segments.byteCount / blockByteCount)
         var flat = await channel.buffer(byteCount: segments.byteCount)
         pattern.fill(&flat, from: start, version: 50)

@@ -30,23 +30,18 @@ extension Check {
         },
         Check(name: "closing a channel waits for what is in flight") { scene in
             try await scene.onChannel { channel in
-                let ledger = Ledger()
                 let tasks = (0..<scene.suite.options.workerCount).map { index in
-                    Task { try await scene.transferUntilClosed(channel, index, ledger) }
+                    Task { try await scene.transferUntilClosed(channel, index) }
                 }
                 for turn in 0..<40 { try await scene.write(channel, at: UInt64(turn), 1, version: 82) }
                 await channel.close()
-                if ledger.inFlight > 0 { throw scene.failure("a channel was closed with \(ledger.inFlight) I/Os in flight") }
+                let countAtClose = channel.statistics.total.operationCount
                 for task in tasks { try await task.value }
+                let late = channel.statistics.total.operationCount - countAtClose
+                if late > 0 { throw scene.failure("\(late) I/Os were completed after the channel was closed") }
             }
         },
     ]
-}
-
-/// What the tasks of one reactor have in flight between submission and completion.
-private final class Ledger {
-    /// I/Os that the device has, as far as the caller can know: those that end with anything but a refusal.
-    var inFlight = 0
 }
 
 extension Scene {
@@ -105,7 +100,8 @@ extension Scene {
         for (index, version) in versions.enumerated() {
             guard let version else { continue }
             pattern.fill(&expected, from: start + UInt64(index), version: version)
-            if !buffer.memory.slice(from: index * blockByteCount, count: blockByteCount).contentEquals(expected.memory) {
+            if !buffer.memory.slice(from: index * blockByteCount, count: blockByteCount).contentEquals(expected.memory)
+            {
                 throw failure("\(what): block \(start + UInt64(index)) does not hold version \(version) of its data")
             }
         }
@@ -116,26 +112,27 @@ extension Scene {
         let place = BdevOffset.block(UInt64(200 + 8 * index))
         while !Task.isCancelled {
             do {
-                if index % 2 == 0 { try await channel.read(at: place, into: &buffer) } else { try await channel.write(from: buffer, at: place) }
+                if index % 2 == 0 {
+                    try await channel.read(at: place, into: &buffer)
+                } else {
+                    try await channel.write(from: buffer, at: place)
+                }
             } catch {
-                if error.code != .aborted { throw failure("a cancelled I/O ended with '\(error)' instead of success or aborted") }
+                if error.code != .aborted {
+                    throw failure("a cancelled I/O ended with '\(error)' instead of success or aborted")
+                }
             }
         }
         buffer.fill(with: 1)
     }
 
-    fileprivate func transferUntilClosed(
-        _ channel: isolated BdevChannel, _ index: Int, _ ledger: Ledger
-    ) async throws {
+    fileprivate func transferUntilClosed(_ channel: isolated BdevChannel, _ index: Int) async throws {
         var buffer = await channel.buffer(byteCount: 8 * blockByteCount)
         let place = BdevOffset.block(UInt64(200 + 8 * index))
         while true {
-            ledger.inFlight += 1
             do {
                 try await channel.read(at: place, into: &buffer)
-                ledger.inFlight -= 1
             } catch {
-                ledger.inFlight -= 1
                 if error.code == .closed { return }
                 throw failure("a read at the time of a close ended with '\(error)' instead of success or closed")
             }

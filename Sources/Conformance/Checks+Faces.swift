@@ -13,7 +13,9 @@ extension Check {
             let before = try await scene.suite.engine.statistics(scene.suite.bdev)
             try await scene.onChannel { channel in
                 for index in 0..<10 { try await scene.write(channel, at: UInt64(2 * index), 2, version: 90) }
-                for index in 0..<6 { try await scene.verify(channel, at: UInt64(3 * index), 3, version: 90, "a block that was written") }
+                for index in 0..<6 {
+                    try await scene.verify(channel, at: UInt64(3 * index), 3, version: 90, "a block that was written")
+                }
             }
             let after = try await scene.suite.engine.statistics(scene.suite.bdev)
             let isSplit = scene.descriptor.geometry.splitsAtOptimalBoundary
@@ -29,7 +31,9 @@ extension Scene {
     ) throws {
         let counted = after.operationCount - before.operationCount
         // The parts of a split I/O are counted in its place.
-        if counted != operations, !isSplit || counted < operations { throw failure("\(operations) \(what) were counted as \(counted)") }
+        if counted != operations, !isSplit || counted < operations {
+            throw failure("\(operations) \(what) were counted as \(counted)")
+        }
         let moved = after.blockCount - before.blockCount
         if moved != blocks { throw failure("\(what) of \(blocks) blocks were counted as \(moved) blocks") }
         if after.minimumLatencyTicks > after.maximumLatencyTicks || after.latencyTicks < before.latencyTicks {
@@ -52,9 +56,13 @@ extension Scene {
         }
         batch.add(.writeZeroes, at: .block(400), count: .blocks(4))
         try await channel.perform(&batch)
-        for index in 0..<batch.count where !batch.status(index).isSuccess { throw failure("I/O \(index) of a batch failed") }
+        for index in 0..<batch.count where !batch.status(index).isSuccess {
+            throw failure("I/O \(index) of a batch failed")
+        }
         for index in 0..<16 {
-            guard let buffer = batch.takeBuffer(index) else { throw failure("the buffer of I/O \(index) of a batch is gone") }
+            guard let buffer = batch.takeBuffer(index) else {
+                throw failure("the buffer of I/O \(index) of a batch is gone")
+            }
             try await compare(channel, buffer, at: UInt64(300 + 2 * index), version: 91, "read in a batch")
         }
         try await verify(channel, at: 400, 4, version: 0, "zeroed in a batch")
@@ -95,8 +103,11 @@ extension Scene {
         }
         try await collect(handler, count, "reads")
         for index in 0..<count {
-            guard let buffer = handler.buffers[UInt64(index)]!.take() else { throw failure("the buffer of read \(index) is gone") }
-            try await compare(channel, buffer, at: UInt64(500 + index), version: 92, "read through the synchronous face")
+            guard let buffer = handler.buffers[UInt64(index)]!.take() else {
+                throw failure("the buffer of read \(index) is gone")
+            }
+            try await compare(
+                channel, buffer, at: UInt64(500 + index), version: 92, "read through the synchronous face")
         }
         try face.submit(.writeZeroes, at: .block(500), count: .blocks(2), tag: 7, handler: handler)
         try await collect(handler, 1, "write zeroes")
@@ -106,7 +117,9 @@ extension Scene {
     /// Gives way until `count` requests are complete.
     private nonisolated(nonsending) func collect(_ handler: Collector, _ count: Int, _ what: String) async throws {
         while handler.completedCount < count { await Task.yield() }
-        if handler.completedCount > count || handler.tags.count != count { throw failure("\(what) were completed more than once") }
+        if handler.completedCount > count || handler.tags.count != count {
+            throw failure("\(what) were completed more than once")
+        }
         if let status = handler.failure { throw failure("one of \(count) \(what) ended as \(status.code)") }
         handler.completedCount = 0
         handler.tags = []

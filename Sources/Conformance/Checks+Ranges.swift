@@ -10,9 +10,11 @@ extension Check {
                     let start = UInt64(11)
                     try await scene.write(channel, at: start - 1, count + 2, version: 70)
                     try await channel.writeZeroes(at: .block(start), count: .blocks(UInt64(count)))
-                    try await scene.verify(channel, at: start - 1, 1, version: 70, "the block before \(count) zeroed ones")
+                    try await scene.verify(
+                        channel, at: start - 1, 1, version: 70, "the block before \(count) zeroed ones")
                     try await scene.verify(channel, at: start, count, version: 0, "\(count) zeroed blocks")
-                    try await scene.verify(channel, at: start + UInt64(count), 1, version: 70, "the block behind \(count) zeroed ones")
+                    try await scene.verify(
+                        channel, at: start + UInt64(count), 1, version: 70, "the block behind \(count) zeroed ones")
                 }
             }
         },
@@ -23,8 +25,10 @@ extension Check {
                     let start = UInt64(21)
                     try await scene.write(channel, at: start - 1, count + 2, version: 71)
                     try await channel.unmap(at: .block(start), count: .blocks(UInt64(count)))
-                    try await scene.verify(channel, at: start - 1, 1, version: 71, "the block before \(count) unmapped ones")
-                    try await scene.verify(channel, at: start + UInt64(count), 1, version: 71, "the block behind \(count) unmapped ones")
+                    try await scene.verify(
+                        channel, at: start - 1, 1, version: 71, "the block before \(count) unmapped ones")
+                    try await scene.verify(
+                        channel, at: start + UInt64(count), 1, version: 71, "the block behind \(count) unmapped ones")
                     if scene.suite.options.zeroesUnmappedBlocks {
                         try await scene.verify(channel, at: start, count, version: 0, "\(count) unmapped blocks")
                     } else {

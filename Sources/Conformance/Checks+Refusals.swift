@@ -9,7 +9,8 @@ extension Check {
                 var buffer = await channel.buffer(byteCount: 2 * size)
                 let highest = UInt64.max / UInt64(size) * UInt64(size)
                 let places: [BdevOffset] = [
-                    .block(end - 1), .block(end), .block(end + 1), .block(.max - 1), .block(.max), .byte(end * UInt64(size)), .byte(highest),
+                    .block(end - 1), .block(end), .block(end + 1), .block(.max - 1), .block(.max),
+                    .byte(end * UInt64(size)), .byte(highest),
                 ]
                 for place in places {
                     try await scene.expect(.outOfRange, from: "a read of 2 blocks at \(place)") {
@@ -86,7 +87,9 @@ extension Check {
         Check(name: "what the bdev does not support is refused") { scene in
             try await scene.onChannel { channel in
                 if !scene.descriptor.supports(.unmap) {
-                    try await scene.expect(.notSupported, from: "an unmap") { try await channel.unmap(at: .block(0), count: .blocks(1)) }
+                    try await scene.expect(.notSupported, from: "an unmap") {
+                        try await channel.unmap(at: .block(0), count: .blocks(1))
+                    }
                 }
                 if !scene.descriptor.supports(.flush) {
                     try await scene.expect(.notSupported, from: "a flush") { try await channel.flush() }
@@ -101,7 +104,9 @@ extension Check {
             await channel.close()
             await channel.close()
             var buffer = await channel.buffer(byteCount: scene.blockByteCount)
-            try await scene.expect(.closed, from: "a read on a closed channel") { try await channel.read(at: .block(0), into: &buffer) }
+            try await scene.expect(.closed, from: "a read on a closed channel") {
+                try await channel.read(at: .block(0), into: &buffer)
+            }
         },
     ]
 }
@@ -110,7 +115,9 @@ extension Scene {
     nonisolated(nonsending) func checkReadOnly(_ channel: BdevChannel) async throws {
         var buffer = await channel.buffer(byteCount: blockByteCount)
         try await expect(.readOnly, from: "a write") { try await channel.write(from: buffer, at: .block(0)) }
-        try await expect(.readOnly, from: "write zeroes") { try await channel.writeZeroes(at: .block(0), count: .blocks(1)) }
+        try await expect(.readOnly, from: "write zeroes") {
+            try await channel.writeZeroes(at: .block(0), count: .blocks(1))
+        }
         if descriptor.supports(.unmap) {
             try await expect(.readOnly, from: "an unmap") { try await channel.unmap(at: .block(0), count: .blocks(1)) }
         }

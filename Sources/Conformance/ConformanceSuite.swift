@@ -7,8 +7,8 @@ public import Reactors
 /// try await ConformanceSuite(engine: engine, bdev: "Mine0").run()
 /// ```
 ///
-/// It depends on no test framework: the first check that fails is thrown as a ``ConformanceFailure``. **The bdev's contents are
-/// destroyed.** It must be open nowhere else and hold at least 4 MiB.
+/// It depends on no test framework: the first check that fails is thrown as a ``ConformanceFailure``. **The bdev's
+/// contents are destroyed.** It must be open nowhere else and hold at least 4 MiB.
 public struct ConformanceSuite: Sendable {
     /// What the suite may expect and how long it takes.
     public struct Options: Sendable {
@@ -69,11 +69,14 @@ public struct ConformanceSuite: Sendable {
         do {
             descriptor = try await engine.open(bdev, mode: .readWrite)
         } catch {
-            throw ConformanceFailure(check: check.name, bdev: bdev, message: "cannot be opened: \(error)", seed: options.seed)
+            throw ConformanceFailure(
+                check: check.name, bdev: bdev, message: "cannot be opened: \(error)", seed: options.seed)
         }
         let scene = Scene(suite: self, check: check.name, descriptor: descriptor)
         do {
-            if descriptor.geometry.byteCount < 4 << 20 { throw scene.failure("the bdev is smaller than the 4 MiB this suite needs") }
+            if descriptor.geometry.byteCount < 4 << 20 {
+                throw scene.failure("the bdev is smaller than the 4 MiB this suite needs")
+            }
             try await check.body(scene)
             await descriptor.close()
         } catch {

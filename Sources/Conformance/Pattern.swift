@@ -1,7 +1,8 @@
 import Bdev
 import Reactors
 
-/// Contents that tell where they belong: a block's bytes follow from the seed, its number and a version. Version 0 is all zeros.
+/// Contents that tell where they belong: a block's bytes follow from the seed, its number and a version. Version 0 is
+/// all zeros.
 struct Pattern: Sendable {
     let seed: UInt64
     let blockByteCount: Int
@@ -25,7 +26,9 @@ struct Pattern: Sendable {
         if buffer.contentEquals(expected) { return nil }
         for index in 0..<(buffer.byteCount / blockByteCount) {
             let (offset, count) = (index * blockByteCount, blockByteCount)
-            if !buffer.memory.slice(from: offset, count: count).contentEquals(expected.memory.slice(from: offset, count: count)) {
+            if !buffer.memory.slice(from: offset, count: count).contentEquals(
+                expected.memory.slice(from: offset, count: count))
+            {
                 return index
             }
         }

@@ -11,7 +11,9 @@ struct ConformanceTests {
     /// 8 MiB.
     private static let byteCount: UInt64 = 8 << 20
 
-    private func check(_ bench: Bench, _ name: String, keepsData: Bool = true, zeroesUnmappedBlocks: Bool = false) async throws {
+    private func check(_ bench: Bench, _ name: String, keepsData: Bool = true, zeroesUnmappedBlocks: Bool = false)
+        async throws
+    {
         var options = ConformanceSuite.Options()
         options.keepsData = keepsData
         options.zeroesUnmappedBlocks = zeroesUnmappedBlocks

@@ -20,6 +20,9 @@ final class Bench: Sendable {
     private let opened = Mutex<[BdevDescriptor]>([])
 
     init(options: ReactorOptions = ReactorOptions()) async throws {
+        var options = options
+        // Tests run beside each other.
+        options.locksCores = false
         group = try ReactorGroup(cores: [0, 1], options: options)
         engine = BdevEngine(group: group)
         let notices = Notices()
@@ -44,7 +47,7 @@ final class Bench: Sendable {
         }
         for descriptor in bench.opened.withLock({ $0 }) { await descriptor.close() }
         await bench.engine.stop()
-        bench.group.shutDown()
+        await bench.group.shutDown()
         try result.get()
     }
 
@@ -57,7 +60,8 @@ final class Bench: Sendable {
 
     /// Runs `body` on the first reactor with a channel of the bdev.
     func withChannel(
-        _ name: String, mode: BdevDescriptor.Mode = .readWrite, _ body: @Sendable (isolated BdevChannel) async throws -> Void
+        _ name: String, mode: BdevDescriptor.Mode = .readWrite,
+        _ body: @Sendable (isolated BdevChannel) async throws -> Void
     ) async throws {
         let descriptor = try await engine.open(name, mode: mode)
         do {
@@ -73,7 +77,8 @@ final class Bench: Sendable {
 /// Runs `body`, which must throw a `BdevError` of this code.
 @discardableResult
 func expect(
-    _ code: BdevError.Code, _ location: SourceLocation = #_sourceLocation, _ body: nonisolated(nonsending) () async throws -> Void
+    _ code: BdevError.Code, _ location: SourceLocation = #_sourceLocation,
+    _ body: nonisolated(nonsending) () async throws -> Void
 ) async -> String {
     do {
         try await body()
@@ -111,7 +116,9 @@ struct NoticeHandler: LogHandler {
 final class ScratchPath: Sendable {
     let path: String
 
-    init(in directory: String = "/dev/shm") { path = "\(directory)/swift-bdev-test-\(UInt64.random(in: .min ... .max))" }
+    init(in directory: String = "/dev/shm") {
+        path = "\(directory)/swift-bdev-test-\(UInt64.random(in: .min ... .max))"
+    }
 
     deinit {
         // SAFETY: the string lives for the time of the call.

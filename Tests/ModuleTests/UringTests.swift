@@ -47,7 +47,9 @@ struct UringTests {
 
     @Test func `a directory, an empty file and less than one block are refused`() async throws {
         try await Bench.run { bench in
-            await expect(.invalidArgument) { try await bench.uring.create(UringModule.Options(name: "U", path: "/dev/shm")) }
+            await expect(.invalidArgument) {
+                try await bench.uring.create(UringModule.Options(name: "U", path: "/dev/shm"))
+            }
             let file = ScratchPath()
             try file.resize(to: 0)
             await expect(.invalidArgument) { try await bench.uring.create(options(file, nil)) }
@@ -88,7 +90,8 @@ struct UringTests {
         try await Bench.run { bench in
             let file = ScratchPath()
             try file.resize(to: 1 << 20)
-            let (_, output) = shell("flock --exclusive --no-fork \(file.path) sleep 20 > /dev/null 2>&1 & echo $!; sleep 0.2")
+            let (_, output) = shell(
+                "flock --exclusive --no-fork \(file.path) sleep 20 > /dev/null 2>&1 & echo $!; sleep 0.2")
             let process = try #require(Int32(output))
             defer { kill(process, SIGTERM) }
             let text = await expect(.busy) { try await bench.uring.create(options(file, nil)) }
@@ -171,7 +174,9 @@ struct UringTests {
     // MARK: Reset
 
     @Test(arguments: [UringModule.TransferMode.automatic, .ring])
-    func `resets from two reactors at once end, and I/O goes on around them`(mode: UringModule.TransferMode) async throws {
+    func `resets from two reactors at once end, and I/O goes on around them`(mode: UringModule.TransferMode)
+        async throws
+    {
         try await Bench.run { bench in
             let file = ScratchPath()
             var options = options(file)
@@ -185,7 +190,9 @@ struct UringTests {
                             let readers = (0..<8).map { index in
                                 Task {
                                     var buffer = await channel.buffer(byteCount: 4096)
-                                    for _ in 0..<200 { try await channel.read(at: .byte(UInt64(index) * 4096), into: &buffer) }
+                                    for _ in 0..<200 {
+                                        try await channel.read(at: .byte(UInt64(index) * 4096), into: &buffer)
+                                    }
                                 }
                             }
                             for _ in 0..<20 { try await channel.reset() }
@@ -228,7 +235,9 @@ struct UringTests {
     }
 }
 
-@Suite("Devices and full file systems", .enabled(if: isRoot, "only root can set up loop devices and mounts: not tested here"), .serialized)
+@Suite(
+    "Devices and full file systems",
+    .enabled(if: isRoot, "only root can set up loop devices and mounts: not tested here"), .serialized)
 struct UringDeviceTests {
     @Test func `a full file system gives noSpace, and reading goes on`() async throws {
         try await Bench.run { bench in
@@ -283,7 +292,8 @@ struct UringDeviceTests {
         try await Bench.run { bench in
             let device = try LoopDevice(byteCount: 16 << 20)
             let place = ScratchPath(in: "/tmp").path
-            try #require(shell("mkfs.ext4 -q \(device.path) && mkdir \(place) && mount \(device.path) \(place)").status == 0)
+            try #require(
+                shell("mkfs.ext4 -q \(device.path) && mkdir \(place) && mount \(device.path) \(place)").status == 0)
             defer { _ = shell("umount \(place); rmdir \(place)") }
             var options = UringModule.Options(name: "U", path: device.path)
             options.ignoresSignatures = true

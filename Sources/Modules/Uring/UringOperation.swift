@@ -63,7 +63,11 @@ final class UringOperation {
                 skip -= segment.byteCount
                 continue
             }
-            if list.byteCount >= Self.transferLimit || !list.append(segment.slice(from: skip, count: segment.byteCount - skip)) { break }
+            if list.byteCount >= Self.transferLimit
+                || !list.append(segment.slice(from: skip, count: segment.byteCount - skip))
+            {
+                break
+            }
             skip = 0
         }
         token = request.detach()

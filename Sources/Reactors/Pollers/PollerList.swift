@@ -1,3 +1,5 @@
+// SAFETY (below): the list is allocated as long as the object lives; `owned` keeps alive what it refers to.
+
 /// The pollers that run on every turn. Visiting one costs a virtual call and no reference counting.
 @safe final class PollerList {
     /// Keeps them alive; the order is the order of visits.
@@ -45,18 +47,19 @@
 
     /// One visit to the poller at `index`.
     @inline(__always)
-    func visit(_ index: Int) -> PollResult {
+    func visit(_ index: Int, by loop: ReactorLoop) -> PollResult {
         // SAFETY: below `count`; `owned` keeps the poller alive, and a removed one is forgotten between walks only.
-        unsafe active[index]._withUnsafeGuaranteedRef { $0.visit() }
+        unsafe active[index]._withUnsafeGuaranteedRef { $0.visit(by: loop) }
     }
 }
 
 extension Poller {
     /// One visit, if it is not paused or removed.
     @inline(__always)
-    final func visit() -> PollResult {
+    final func visit(by loop: ReactorLoop) -> PollResult {
         if state != .waiting { return .idle }
         state = .running
+        loop.publish(activity)
         let result = poll()
         runCount &+= 1
         if result == .busy { busyCount &+= 1 }

@@ -1,6 +1,8 @@
 import CLinux
 import Synchronization
 
+// SAFETY (below): `hot` lives as long as the loop, and only the reactor's thread touches it.
+
 /// What belongs to a reactor's own thread: its queue, pollers, timers, ring and figures, and the turn that visits them.
 @safe package final class ReactorLoop {
     package let clock: ReactorClock
@@ -9,35 +11,40 @@ import Synchronization
     // SAFETY: the reactor owns its loop.
     private(set) unowned(unsafe) var reactor: Reactor!
 
-    /// What every turn and every wait touch, behind a pointer: accesses to it need no run-time check of their exclusivity.
-    private let hot: UnsafeMutablePointer<Hot>
+    /// What every turn and every wait touch, behind a pointer: accesses to it need no run-time check of their
+    /// exclusivity.
+    let hot: UnsafeMutablePointer<Hot>
 
-    private struct Hot: ~Copyable {
+    struct Hot: ~Copyable {
         var ready: JobRing
         var parking: ParkingTable
+        var timers = TimerQueue()
+        var ring: Ring?
+        var figures = Figures()
+        /// When this turn began, in ticks.
+        var turnStart: UInt64 = 0
         /// How many more awaits the running job may have completed without giving way.
         var synchronousBudget = 0
+        /// What the running job waited for has failed.
+        var hasFailed = false
     }
 
     let pollers = PollerList()
-    var timers = TimerQueue()
-    package var ring: Ring?
+    /// Those with a period: between visits only their timers know them.
+    var periodicPollers: [Poller] = []
+    var pool: BufferPool!
     /// Why the kernel gave no ring.
     package var ringFailure: RingError?
-    var pool: BufferPool!
     /// What the layer above keeps on each reactor.
     package var attachment: AnyObject?
-    var activity = Activity.idle
-    var figures = Figures()
-    /// When this turn began, in ticks.
-    private(set) var turnStart: UInt64 = 0
+    // What other threads may look at: stored by the reactor's thread, waited for by nobody.
+    let activity = Atomic<UInt32>(ReactorActivity.asleep.word)
+    let turns = Atomic<UInt64>(0)
+    let pollerNames = PollerNames()
 
     /// How many jobs and messages one turn runs before it looks at pollers and timers again.
     private static let jobsPerTurn = 512
     private static let synchronousBudgetPerJob = 32
-
-    /// What the watchdog names.
-    enum Activity { case idle, jobs, poller(Poller), timer, ring }
 
     struct Figures {
         var busy: UInt64 = 0
@@ -45,6 +52,7 @@ import Synchronization
         var jobs: UInt64 = 0
         var turns: UInt64 = 0
         var longestTurn: UInt64 = 0
+        var sleeps: UInt64 = 0
     }
 
     init(clock: ReactorClock, options: ReactorOptions, remote: RemoteQueue) {
@@ -62,13 +70,27 @@ import Synchronization
         unsafe hot.deallocate()
     }
 
-    // SAFETY (all of `hot`): it lives as long as the loop, and only the reactor's thread touches it.
-
     @inline(__always)
-    func push(_ arrival: Arrival) { unsafe hot.pointee.ready.push(arrival) }
+    var figures: Figures { unsafe hot.pointee.figures }
+
+    /// The io_uring ring, once there is one.
+    @inline(__always)
+    package var ring: Ring? {
+        get { unsafe hot.pointee.ring }
+        set { unsafe hot.pointee.ring = newValue }
+    }
+
+    var parkedCount: Int { unsafe hot.pointee.parking.parkedCount }
+    var readyCount: Int { unsafe hot.pointee.ready.count }
 
     /// What the reactor stands on.
     var backend: any ReactorBackend { unsafe reactor.backend }
+
+    @inline(__always)
+    func publish(_ now: ReactorActivity) { activity.store(now.word, ordering: .relaxed) }
+
+    @inline(__always)
+    func push(_ arrival: Arrival) { unsafe hot.pointee.ready.push(arrival) }
 
     func attach(to reactor: Reactor) {
         unsafe self.reactor = reactor
@@ -78,7 +100,8 @@ import Synchronization
 
     /// Visits everything once: what other threads sent, the queue, the pollers, due timers, the ring.
     package func turn() -> PollResult {
-        turnStart = clock.now()
+        let now = clock.now()
+        unsafe hot.pointee.turnStart = now
         var result = PollResult.idle
         if !remote.isEmpty, unsafe remote.drain(into: &hot.pointee.ready, limit: Self.jobsPerTurn) { result = .busy }
         if unsafe !hot.pointee.ready.isEmpty {
@@ -86,25 +109,31 @@ import Synchronization
             result = .busy
         }
         result.combine(runPollers())
-        if timers.nextDeadline <= turnStart {
-            runTimers()
+        if unsafe hot.pointee.timers.nextDeadline <= now {
+            runTimers(dueAt: now)
             result = .busy
         }
-        if let ring { result.combine(ring.turn()) }
+        if let ring = unsafe hot.pointee.ring {
+            publish(.ring)
+            result.combine(ring.turn())
+        }
         if unsafe !hot.pointee.ready.isEmpty { result = .busy }
-        figures.turns &+= 1
+        unsafe hot.pointee.figures.turns &+= 1
+        turns.store(unsafe hot.pointee.figures.turns, ordering: .relaxed)
         return result
     }
 
     private func runJobs() {
+        publish(.jobs)
         // SAFETY: the reactor outlives its loop, and its executors outlive it.
         let reactor = unsafe self.reactor!
         let serial = unsafe reactor.asUnownedSerialExecutor()
         let task = unsafe reactor.preference.asUnownedTaskExecutor()
         var budget = unsafe min(hot.pointee.ready.count, Self.jobsPerTurn)
-        figures.jobs &+= UInt64(budget)
         while budget > 0, let arrival = unsafe hot.pointee.ready.pop() {
             unsafe hot.pointee.synchronousBudget = Self.synchronousBudgetPerJob
+            // One by one: whoever shuts a group down relies on a job seeing exactly what ran before it.
+            unsafe hot.pointee.figures.jobs &+= 1
             unsafe run(arrival, serial, task)
             budget -= 1
         }
@@ -113,11 +142,17 @@ import Synchronization
     private func run(_ arrival: Arrival, _ serial: UnownedSerialExecutor, _ task: UnownedTaskExecutor) {
         switch arrival.kind {
         case .serial:
-            // SAFETY: this is the reactor's thread, and jobs run one after another on it: the claim of exclusivity is true.
+            unsafe hot.pointee.hasFailed = false
+            // SAFETY: this is the reactor's thread, and jobs run one after another on it: the claim of exclusivity is
+            // true.
             unsafe arrival.job.runSynchronously(on: serial)
         case .preference:
             // SAFETY: as above.
             unsafe arrival.job.runSynchronously(isolatedTo: serial, taskExecutor: task)
+        case .failure:
+            unsafe hot.pointee.hasFailed = true
+            // SAFETY: as above.
+            unsafe arrival.job.runSynchronously(on: serial)
         case .message:
             arrival.takeMessage().body()
         }
@@ -125,18 +160,21 @@ import Synchronization
 
     private func runPollers() -> PollResult {
         var result = PollResult.idle
-        for index in 0..<pollers.count { result.combine(pollers.visit(index)) }
+        for index in 0..<pollers.count { result.combine(pollers.visit(index, by: self)) }
         pollers.sweepIfNeeded()
         return result
     }
 
-    private func runTimers() {
-        while let timer = timers.popDue(at: turnStart) {
+    private func runTimers(dueAt now: UInt64) {
+        // A timer that sets another for now does not hold the turn: that one is due on the next.
+        let count = unsafe hot.pointee.timers.sequence
+        while let timer = unsafe hot.pointee.timers.popDue(at: now, amongFirst: count) {
+            publish(.timer)
             switch timer.fire() {
             case .run(let body): body()
             case .unpark(let spot): unpark(spot)
             case .poll(let poller):
-                _ = poller.visit()
+                _ = poller.visit(by: self)
                 rearm(poller)
             case nil: break
             }
@@ -170,62 +208,25 @@ import Synchronization
     }
 
     /// Lets the task parked at `spot` run again, after what is already queued.
-    package func unpark(_ spot: ParkingSpot) {
-        push(Arrival(bits: unsafe hot.pointee.parking.take(spot)))
+    package func unpark(_ spot: ParkingSpot) { release(unsafe hot.pointee.parking.take(spot), hasFailed: false) }
+
+    /// The same, for something that failed; see `ParkingLot.park(on:)`.
+    package func unparkFailed(_ spot: ParkingSpot) { release(unsafe hot.pointee.parking.take(spot), hasFailed: true) }
+
+    @inline(__always)
+    private func release(_ bits: UInt, hasFailed: Bool) {
+        #if ContinuationParking
+        // SAFETY: the bits came from a continuation in `ParkingLot.park(on:)`, taken out of the table once.
+        let continuation = unsafe unsafeBitCast(bits, to: UnsafeContinuation<Bool, Never>.self)
+        unsafe continuation.resume(returning: hasFailed)
+        #else
+        push(Arrival(bits: hasFailed ? bits | Arrival.Kind.failure.rawValue : bits))
+        #endif
     }
 
-    // MARK: Pollers and timers
-
-    package func add(_ poller: Poller, period: Duration?) {
-        precondition(poller.state == .unregistered, "poller '\(poller.name)' is on a reactor already")
-        poller.state = .waiting
-        poller.period = period.map { max(1, clock.ticks($0)) } ?? 0
-        if poller.period == 0 { pollers.add(poller) } else { rearm(poller) }
-    }
-
-    /// The next visit is a period after this one, not after the last due time: a reactor that was held up does not catch up.
-    private func rearm(_ poller: Poller) {
-        if poller.state != .waiting { return }
-        let timer = ReactorTimer(deadline: clock.now() &+ poller.period, action: .poll(poller))
-        poller.timer = timer
-        timers.add(timer)
-    }
-
-    package func remove(_ poller: Poller) {
-        poller.state = .removed
-        poller.timer?.cancel()
-        pollers.scheduleSweep()
-    }
-
-    package func pause(_ poller: Poller) {
-        switch poller.state {
-        case .waiting: poller.state = .paused
-        case .running: poller.state = .pausing
-        case .unregistered, .paused, .pausing, .removed: return
-        }
-        poller.timer?.cancel()
-    }
-
-    package func resume(_ poller: Poller) {
-        switch poller.state {
-        case .pausing: poller.state = .running
-        case .paused:
-            poller.state = .waiting
-            if poller.period > 0 { rearm(poller) }
-        case .unregistered, .waiting, .running, .removed: return
-        }
-    }
-
-    /// Runs `body` once, when `duration` has passed. On this reactor.
-    package func schedule(after duration: Duration, _ body: @escaping () -> Void) -> ReactorTimer {
-        schedule(at: clock.now() &+ clock.ticks(duration), .run(body))
-    }
-
-    func schedule(at deadline: UInt64, _ action: ReactorTimer.Action) -> ReactorTimer {
-        let timer = ReactorTimer(deadline: deadline, action: action)
-        timers.add(timer)
-        return timer
-    }
+    /// Whether what the running job waited for has failed.
+    @usableFromInline
+    package func takeFailure() -> Bool { unsafe hot.pointee.hasFailed }
 
     // MARK: The thread
 
@@ -240,17 +241,18 @@ import Synchronization
         while true {
             let result = turn()
             let end = clock.now()
-            account(result, from: turnStart, to: end)
+            account(result, from: unsafe hot.pointee.turnStart, to: end)
             if result == .busy {
                 lastWork = end
                 continue
             }
-            if unsafe reactor.stopRequested.load(ordering: .acquiring), remote.isEmpty { break }
+            if unsafe reactor.mayEnd() { break }
             if result == .idle, let spin, end &- lastWork >= spin {
-                let deadline = timers.nextDeadline
+                let deadline = unsafe hot.pointee.timers.nextDeadline
                 unsafe reactor.sleepIfNothingArrived(until: deadline == .max ? nil : deadline)
                 let awake = clock.now()
-                figures.idle &+= awake &- end
+                unsafe hot.pointee.figures.idle &+= awake &- end
+                unsafe hot.pointee.figures.sleeps &+= 1
                 lastWork = awake
             } else if let ring, ring.yieldsCore {
                 clinux_yield()
@@ -258,12 +260,17 @@ import Synchronization
                 clinux_spin_hint()
             }
         }
+        publish(.asleep)
     }
 
     private func account(_ result: PollResult, from start: UInt64, to end: UInt64) {
         let elapsed = end &- start
-        if result == .busy { figures.busy &+= elapsed } else { figures.idle &+= elapsed }
-        if elapsed > figures.longestTurn { figures.longestTurn = elapsed }
+        if result == .busy {
+            unsafe hot.pointee.figures.busy &+= elapsed
+        } else {
+            unsafe hot.pointee.figures.idle &+= elapsed
+        }
+        unsafe hot.pointee.figures.longestTurn = max(hot.pointee.figures.longestTurn, elapsed)
     }
 }
 

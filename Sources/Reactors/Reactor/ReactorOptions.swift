@@ -1,6 +1,7 @@
 /// What a reactor does when there is nothing to do.
 public enum IdlePolicy: Sendable, Hashable {
-    /// Polls for `spin` after the last work, then sleeps in one kernel wait for its ring, other threads and the next timer.
+    /// Polls for `spin` after the last work, then sleeps in one kernel wait for its ring, other threads and the next
+    /// timer.
     case adaptive(spin: Duration)
     /// Polls for ever: the last microsecond, at the price of a core.
     case poll
@@ -21,6 +22,11 @@ public struct ReactorOptions: Sendable {
     public var memory = BufferPool.Options()
     /// The io_uring ring, made when first needed.
     public var ring = Ring.Options()
+
+    /// Whether a second reactor on the same core is refused, in this process and in others: see ``CoreLock``.
+    public var locksCores = true
+    /// Where the locks lie.
+    public var coreLockDirectory = CoreLock.standardDirectory
 
     public init() {}
 }

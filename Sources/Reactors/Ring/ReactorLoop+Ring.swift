@@ -6,11 +6,7 @@ extension ReactorLoop {
         if let ringFailure { throw ringFailure }
         if let ring { return ring }
         do {
-            let made = try backend.makeRing(options: options.ring)
-            ring = made
-            // What the pool maps from here on is registered as it grows. A refusal is in the ring's features.
-            for region in pool.regions { _ = made.register(region) }
-            return made
+            return adopt(try backend.makeRing(options: options.ring))
         } catch {
             ringFailure = error
             throw error
@@ -23,10 +19,15 @@ extension ReactorLoop {
             return (try startRing(), nil)
         } catch {
             if let ring { return (ring, error) }
-            let made = backend.makeThreadRing(options: options.ring)
-            ring = made
-            return (made, error)
+            return (adopt(backend.makeThreadRing(options: options.ring)), error)
         }
+    }
+
+    /// Registers what memory the reactor has with its new ring, as fixed buffers; more follows as the pool grows.
+    private func adopt(_ made: Ring) -> Ring {
+        ring = made
+        for region in pool.regions { _ = made.register(region) }
+        return made
     }
 
     /// Closes the ring, if there is one: the last act of a reactor's thread. How many operations had to be abandoned,
