@@ -17,6 +17,17 @@ let libraries: [Target] = [
         name: "Bdev",
         dependencies: ["Reactors", .product(name: "Logging", package: "swift-log")]),
     .target(name: "NullBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Null"),
+    .target(
+        name: "MallocBdev", dependencies: ["Bdev", "Reactors"],
+        path: "Sources/Modules/Malloc"),
+    .target(
+        name: "UringBdev",
+        dependencies: [
+            "Bdev", "Reactors", .product(name: "DequeModule", package: "swift-collections"),
+            .product(name: "Logging", package: "swift-log"), .product(name: "SystemPackage", package: "swift-system"),
+        ],
+        path: "Sources/Modules/Uring"),
+    .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
 ]
 
 let tests: [Target] = [
@@ -25,6 +36,12 @@ let tests: [Target] = [
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
+    .testTarget(
+        name: "ModuleTests",
+        dependencies: [
+            "Bdev", "BdevConformance", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
 ]
 
 let package = Package(
@@ -33,6 +50,10 @@ let package = Package(
         .library(name: "Reactors", targets: ["Reactors"]),
         .library(name: "Bdev", targets: ["Bdev"]),
         .library(name: "NullBdev", targets: ["NullBdev"]),
+        .library(name: "MallocBdev", targets: ["MallocBdev"]),
+        .library(name: "UringBdev", targets: ["UringBdev"]),
+        .library(name: "BdevModules", targets: ["NullBdev", "MallocBdev", "UringBdev"]),
+        .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],
     traits: [
         .trait(

@@ -39,7 +39,8 @@ import Reactors
         clock = pool.loop.clock
         let geometry = bdev.geometry
         shape = ChannelShape(geometry, native: bdev.supportedTypes)
-        blockCount = geometry.blockCount
+        // The bdev may have been resized since it was registered.
+        blockCount = bdev.blockCount
         accepted = bdev.supportedTypes
         if accepted.contains(.write) { accepted.insert(.writeZeroes) }
         unsafe counters = .allocate(capacity: IOType.counterCount)
