@@ -17,11 +17,45 @@ let libraries: [Target] = [
         name: "Bdev",
         dependencies: ["Reactors", .product(name: "Logging", package: "swift-log")]),
     .target(name: "NullBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Null"),
+    .target(
+        name: "BdevConfiguration", dependencies: ["Bdev", "NullBdev", "Reactors"],
+        path: "Sources/Control/BdevConfiguration"),
     .executableTarget(name: "probe", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/Probe"),
 ]
 
+/// What a user would copy, and bdevperf: the public products only.
+let examples: [Target] = [
+    .executableTarget(
+        name: "bdevperf",
+        dependencies: [
+            "Bdev", "BdevConfiguration", "NullBdev", "Reactors",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            .product(name: "SystemPackage", package: "swift-system"),
+        ],
+        path: "Examples/Bdevperf", exclude: ["README.md"]),
+    .executableTarget(
+        name: "hello-bdev", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/HelloBdev",
+        exclude: ["README.md"]),
+    .executableTarget(
+        name: "numa-pinning", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/NUMAPinning",
+        exclude: ["README.md"]),
+    .executableTarget(
+        name: "swift-service",
+        dependencies: [
+            "Bdev", "NullBdev", "Reactors",
+            .product(name: "Logging", package: "swift-log"),
+            .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        ],
+        path: "Examples/SwiftService", exclude: ["README.md"]),
+]
+
 let tests: [Target] = [
-    .testTarget(name: "LintTests")
+    .testTarget(name: "LintTests"),
+    .testTarget(
+        name: "ReactorsTests",
+        dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
+    .testTarget(name: "ConfigurationTests", dependencies: ["Bdev", "BdevConfiguration", "NullBdev", "Reactors"]),
+    .testTarget(name: "ExampleTests", dependencies: ["bdevperf", "hello-bdev", "numa-pinning", "swift-service"]),
 ]
 
 let package = Package(
@@ -30,6 +64,7 @@ let package = Package(
         .library(name: "Reactors", targets: ["Reactors"]),
         .library(name: "Bdev", targets: ["Bdev"]),
         .library(name: "NullBdev", targets: ["NullBdev"]),
+        .library(name: "BdevConfiguration", targets: ["BdevConfiguration"]),
     ],
     traits: [
         .trait(
@@ -41,8 +76,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
-    targets: libraries + tests
+    targets: libraries + examples + tests
 )
 
 for target in package.targets where target.type != .system {

@@ -12,5 +12,6 @@
 #include "clinux_clock.h"
 #include "clinux_event.h"
 #include "clinux_memory.h"
+#include "clinux_system.h"
 
 #endif

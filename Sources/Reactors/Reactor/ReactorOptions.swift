@@ -22,5 +22,10 @@ public struct ReactorOptions: Sendable {
     /// The io_uring ring, made when first needed.
     public var ring = Ring.Options()
 
+    /// Whether a second reactor on the same core is refused, in this process and in others: see ``CoreLock``.
+    public var locksCores = true
+    /// Where the locks lie.
+    public var coreLockDirectory = CoreLock.standardDirectory
+
     public init() {}
 }
