@@ -5,7 +5,7 @@ import PackageDescription
 let libraries: [Target] = [
     .target(
         name: "CLinux",
-        linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("numa")]),
+        linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("numa"), .linkedLibrary("blkid")]),
     .target(
         name: "Reactors",
         dependencies: [

@@ -14,8 +14,10 @@ import Testing
 
     @Test(arguments: [
         ("0", [0]), ("0,2", [0, 2]), ("0-3", [0, 1, 2, 3]), ("[0,2-3]", [0, 2, 3]), ("[5]", [5]), (" 3 , 1 ", [3, 1]),
-        ("2-3,0", [2, 3, 0]), ("0x3", [0, 1]), ("0XA", [1, 3]), ("0x00000000000000000000000000000000f000", [12, 13, 14, 15]),
-        ("numa:1", [4, 5, 6, 7, 12, 13, 14, 15]), ("cores", [0, 1, 2, 3, 4, 5, 6, 7]), ("one per core", [0, 1, 2, 3, 4, 5, 6, 7]),
+        ("2-3,0", [2, 3, 0]), ("0x3", [0, 1]), ("0XA", [1, 3]),
+        ("0x00000000000000000000000000000000f000", [12, 13, 14, 15]),
+        ("numa:1", [4, 5, 6, 7, 12, 13, 14, 15]), ("cores", [0, 1, 2, 3, 4, 5, 6, 7]),
+        ("one per core", [0, 1, 2, 3, 4, 5, 6, 7]),
         ("all", Array(0...15)),
     ])
     func `every way of writing cores is understood`(text: String, cores: [Int]) throws {
@@ -29,8 +31,10 @@ import Testing
     }
 
     @Test(arguments: [
-        "", " ", ",", "0,", "a", "-1", "+1", "0-", "-", "0--1", "1-2-3", "[0", "0]", "[]", "0x", "0x0", "0xg", "0x-1", "numa:", "numa:x",
-        "numa:-1", "3-1", "0,0", "0-2,1", "99999999999999999999", "0-99999999", "9000", "１", "0x\(String(repeating: "f", count: 4000))",
+        "", " ", ",", "0,", "a", "-1", "+1", "0-", "-", "0--1", "1-2-3", "[0", "0]", "[]", "0x", "0x0", "0xg", "0x-1",
+        "numa:", "numa:x",
+        "numa:-1", "3-1", "0,0", "0-2,1", "99999999999999999999", "0-99999999", "9000", "１",
+        "0x\(String(repeating: "f", count: 4000))",
     ])
     func `text without meaning is refused in one line`(text: String) throws {
         let error = try refusal(text, on: .twoSockets())
@@ -49,7 +53,8 @@ import Testing
         #expect(error.code == .coreUnavailable)
         #expect(
             error.description
-                == "core 2 is offline; bring it online (echo 1 > /sys/devices/system/cpu/cpu2/online) or choose among 0-1")
+                == "core 2 is offline; bring it online (echo 1 > /sys/devices/system/cpu/cpu2/online) or choose among 0-1"
+        )
     }
 
     @Test func `a core outside the affinity is refused by name`() throws {
@@ -71,15 +76,21 @@ import Testing
     @Test func `a node takes part with the cores that may be used`() throws {
         #expect(try parsed("numa:1", on: .twoSockets(), allowed: [0, 5, 13]) == [5, 13])
         let none = try refusal("numa:1", on: .twoSockets(), allowed: [0, 2])
-        #expect(none.description.contains("no core of NUMA node 1 (4-7,12-15)") && none.description.contains("affinity (0,2)"))
+        #expect(
+            none.description.contains("no core of NUMA node 1 (4-7,12-15)")
+                && none.description.contains("affinity (0,2)"))
         let unknown = try refusal("numa:2", on: .twoSockets())
         #expect(unknown.description == "NUMA node 2 does not exist: this machine has nodes 0-1; choose among them")
     }
 
     @Test func `a node of memory only is refused`() throws {
         let tree = try RecordedTree.offline()
-        for (path, text) in RecordedTree.node(1, cores: "", distance: "10 20", total: 1, free: 1) { try tree.write(text, to: path) }
-        #expect(try refusal("numa:1", on: tree).description == "NUMA node 1 has no core that is online; choose a node with cores")
+        for (path, text) in RecordedTree.node(1, cores: "", distance: "10 20", total: 1, free: 1) {
+            try tree.write(text, to: path)
+        }
+        #expect(
+            try refusal("numa:1", on: tree).description
+                == "NUMA node 1 has no core that is online; choose a node with cores")
     }
 
     @Test func `one per core takes the first sibling that may be used`() throws {
@@ -89,7 +100,9 @@ import Testing
     @Test func `the default is the first core that may be used`() throws {
         let topology = try RecordedTree.offline().topology()
         #expect(try CoreList.first.resolve(in: topology, allowed: [1, 2, 3]) == [1])
-        let error = try #require(throws: ReactorError.self) { _ = try CoreList.first.resolve(in: topology, allowed: [2]) }
+        let error = try #require(throws: ReactorError.self) {
+            _ = try CoreList.first.resolve(in: topology, allowed: [2])
+        }
         #expect(error.code == .coreUnavailable)
     }
 

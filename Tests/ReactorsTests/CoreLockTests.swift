@@ -29,7 +29,9 @@ import Testing
         let lock = try CoreLock(core: 3, directory: directory.root)
         let error = try refusal(3)
         #expect(error.code == .coreInUse)
-        #expect(error.description.hasPrefix("core 3 has a reactor of another reactor group of this process (pid \(getpid()));"))
+        #expect(
+            error.description.hasPrefix(
+                "core 3 has a reactor of another reactor group of this process (pid \(getpid()));"))
         _ = try CoreLock(core: 4, directory: directory.root)
         withExtendedLifetime(lock) {}
     }
@@ -59,7 +61,8 @@ import Testing
     @Test func `a file left behind by a crash is no obstacle`() throws {
         try directory.write("4194303\nleft over", to: "swift_bdev_cpu_lock_002")
         let lock = try CoreLock(core: 2, directory: directory.root)
-        #expect(try String(contentsOfFile: "\(directory.root)/swift_bdev_cpu_lock_002", encoding: .utf8) == "\(getpid())\n")
+        #expect(
+            try String(contentsOfFile: "\(directory.root)/swift_bdev_cpu_lock_002", encoding: .utf8) == "\(getpid())\n")
         withExtendedLifetime(lock) {}
     }
 
@@ -72,7 +75,9 @@ import Testing
     }
 
     @Test func `a directory that is not there is named`() throws {
-        let error = try #require(throws: ReactorError.self) { _ = try CoreLock(core: 0, directory: "/no/such/directory") }
+        let error = try #require(throws: ReactorError.self) {
+            _ = try CoreLock(core: 0, directory: "/no/such/directory")
+        }
         #expect(error.description.contains("/no/such/directory/swift_bdev_cpu_lock_000"))
         #expect(error.cause == .noSuchFileOrDirectory)
     }

@@ -86,7 +86,9 @@ import Testing
     @Test func `closing from another thread traps`() async {
         await #expect(processExitsWith: .failure) {
             let reactor = ManualReactor().reactor
-            let shared = reactor.asCurrent { reactor.local.assumeIsolated { Shared(gate: Gate(name: "volume", on: $0)) } }
+            let shared = reactor.asCurrent {
+                reactor.local.assumeIsolated { Shared(gate: Gate(name: "volume", on: $0)) }
+            }
             await shared.gate.close()
         }
     }

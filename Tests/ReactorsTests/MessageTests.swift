@@ -14,7 +14,9 @@ import Testing
     }
 
     @Test(arguments: [8, 4096], [false, true])
-    func `messages of one sender arrive in order, however many and whatever the queue holds`(capacity: Int, isHeld: Bool) async throws {
+    func `messages of one sender arrive in order, however many and whatever the queue holds`(
+        capacity: Int, isHeld: Bool
+    ) async throws {
         let count = 100_000
         var options = ReactorOptions.test
         options.remoteQueueCapacity = capacity
@@ -49,7 +51,9 @@ import Testing
         try await withGroup { group in
             let reactor = group.reactors[0]
             for round in 0..<20 {
-                #expect(await eventually { reactor.loop.activity.load(ordering: .acquiring) == ReactorActivity.asleep.word })
+                #expect(
+                    await eventually { reactor.loop.activity.load(ordering: .acquiring) == ReactorActivity.asleep.word }
+                )
                 let log = Log()
                 reactor.post { _ in log.note("awake") }
                 #expect(await eventually { log.all == ["awake"] }, "round \(round)")
@@ -85,10 +89,14 @@ import Testing
         }
     }
 
-    @Test func `a sleep on a kernel reactor lasts as long as it says, and one cancelled from elsewhere ends at once`() async throws {
+    @Test func `a sleep on a kernel reactor lasts as long as it says, and one cancelled from elsewhere ends at once`()
+        async throws
+    {
         try await withGroup { group in
             let clock = ContinuousClock()
-            let elapsed = await clock.measure { await group.reactors[0].run { local in try? await local.sleep(for: .milliseconds(20)) } }
+            let elapsed = await clock.measure {
+                await group.reactors[0].run { local in try? await local.sleep(for: .milliseconds(20)) }
+            }
             #expect(elapsed >= .milliseconds(20))
             let task = Task {
                 await group.reactors[0].run { local in
@@ -111,7 +119,9 @@ import Testing
                     tasks.addTask {
                         await withTaskGroup { inner in
                             inner.addTask {
-                                await group.reactors[0].run { local in try? await local.sleep(for: .microseconds(number % 200)) }
+                                await group.reactors[0].run { local in
+                                    try? await local.sleep(for: .microseconds(number % 200))
+                                }
                             }
                             try? await Task.sleep(for: .microseconds(number % 97))
                             inner.cancelAll()

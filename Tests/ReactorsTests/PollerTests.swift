@@ -15,7 +15,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ([PollResult.idle, .idle], PollResult.idle), ([.idle, .busy], .busy), ([.pending, .idle], .pending), ([.busy, .pending], .busy),
+        ([PollResult.idle, .idle], PollResult.idle), ([.idle, .busy], .busy), ([.pending, .idle], .pending),
+        ([.busy, .pending], .busy),
         ([.pending, .busy], .busy), ([], .idle),
     ])
     func `a turn found what the most demanding of its pollers found`(results: [PollResult], whole: PollResult) throws {
@@ -56,7 +57,8 @@ import Testing
         }
     }
 
-    @Test func `a poller that removes another before its visit prevents it, and one added joins the next turn`() throws {
+    @Test func `a poller that removes another before its visit prevents it, and one added joins the next turn`() throws
+    {
         try manually { [log] local, manual in
             var victim: Poller!
             var first: Poller!

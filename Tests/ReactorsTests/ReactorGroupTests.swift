@@ -37,7 +37,9 @@ import Testing
 
     @Test func `a core that does not exist is refused by name, before any thread starts`() throws {
         let error = try #require(throws: ReactorError.self) { _ = try ReactorGroup(cores: [0, 4000], options: .test) }
-        #expect(error.code == .coreUnavailable && error.description.hasPrefix("core 4000 does not exist: this machine has core"))
+        #expect(
+            error.code == .coreUnavailable
+                && error.description.hasPrefix("core 4000 does not exist: this machine has core"))
     }
 
     @Test func `two groups on one core are refused, and locks can be turned off`() async throws {
@@ -86,12 +88,14 @@ import Testing
         struct Refusal: Error {}
         try await withGroup(2) { group in
             let log = Log()
+            // swift-format-ignore: ReplaceForEachWithForLoop
             await group.forEach { local in
                 try? await local.sleep(for: .milliseconds(local.reactor.index == 0 ? 5 : 1))
                 log.note("\(local.reactor.index)")
             }
             #expect(log.take() == ["0", "1"])
             await #expect(throws: Refusal.self) {
+                // swift-format-ignore: ReplaceForEachWithForLoop
                 try await group.forEach { local throws(Refusal) in
                     log.note("\(local.reactor.index)")
                     throw Refusal()

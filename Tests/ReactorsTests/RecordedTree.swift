@@ -38,7 +38,8 @@ extension RecordedTree {
         let folder = "sys/devices/system/cpu/cpu\(number)"
         var files = [
             "\(folder)/topology/physical_package_id": "\(socket)\n", "\(folder)/topology/core_id": "\(id)\n",
-            "\(folder)/topology/thread_siblings_list": "\(siblings)\n", "\(folder)/topology/core_cpus_list": "\(siblings)\n",
+            "\(folder)/topology/thread_siblings_list": "\(siblings)\n",
+            "\(folder)/topology/core_cpus_list": "\(siblings)\n",
         ]
         for (name, text) in more { files["\(folder)/\(name)"] = text }
         return files
@@ -46,7 +47,10 @@ extension RecordedTree {
 
     static func cpus(online: String, present: String, possible: String) -> [String: String] {
         let folder = "sys/devices/system/cpu"
-        return ["\(folder)/online": online + "\n", "\(folder)/present": present + "\n", "\(folder)/possible": possible + "\n"]
+        return [
+            "\(folder)/online": online + "\n", "\(folder)/present": present + "\n",
+            "\(folder)/possible": possible + "\n",
+        ]
     }
 
     static func node(_ number: Int, cores: String, distance: String, total: Int, free: Int) -> [String: String] {
@@ -67,14 +71,18 @@ extension RecordedTree {
         parts.reduce(into: [:]) { $0.merge($1) { _, new in new } }
     }
 
-    /// Two sockets of four cores with two threads each, numbered as Linux does on x86: second threads after all first ones.
+    /// Two sockets of four cores with two threads each, numbered as Linux does on x86: second threads after all first
+    /// ones.
     static func twoSockets() throws -> RecordedTree {
         var parts = [
             cpus(online: "0-15", present: "0-15", possible: "0-31"),
             node(0, cores: "0-3,8-11", distance: "10 21", total: 65_536_000, free: 1_024_000),
             node(1, cores: "4-7,12-15", distance: "21 10", total: 65_011_712, free: 60_000_000),
-            ["sys/bus/pci/devices/0000:3b:00.0/numa_node": "0\n", "sys/bus/pci/devices/0000:af:00.0/numa_node": "1\n",
-             "sys/bus/pci/devices/0000:00:1f.0/numa_node": "-1\n"],
+            [
+                "sys/bus/pci/devices/0000:3b:00.0/numa_node": "0\n",
+                "sys/bus/pci/devices/0000:af:00.0/numa_node": "1\n",
+                "sys/bus/pci/devices/0000:00:1f.0/numa_node": "-1\n",
+            ],
         ]
         for core in 0..<8 {
             for thread in [core, core + 8] {
@@ -99,7 +107,8 @@ extension RecordedTree {
         for number in 4..<8 {
             parts.append(
                 core(
-                    number, socket: 0, id: 8 + number, siblings: "\(number)", more: ["cpufreq/cpuinfo_max_freq": "4300000\n"]))
+                    number, socket: 0, id: 8 + number, siblings: "\(number)",
+                    more: ["cpufreq/cpuinfo_max_freq": "4300000\n"]))
         }
         return try RecordedTree(merged(parts))
     }

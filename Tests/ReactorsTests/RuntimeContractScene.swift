@@ -56,13 +56,14 @@ final class ContractScene: Sendable {
             let resumed = unsafe continuations, woken = spots
             unsafe continuations = []
             spots = []
-            for unsafe continuation in unsafe resumed { unsafe continuation.resume() }
+            for index in unsafe resumed.indices { unsafe resumed[index].resume() }
             for spot in woken { loop.unpark(spot) }
             return .pending
         }
     }
 
-    /// An actor whose jobs are run as if they had come through the task executor: the wrong call for a task without a preference.
+    /// An actor whose jobs are run as if they had come through the task executor: the wrong call for a task without a
+    /// preference.
     actor WrongLot {
         private final class Executor: SerialExecutor, @unchecked Sendable {
             // SAFETY: immutable.
@@ -93,7 +94,8 @@ enum GlobalPool {
         // SAFETY: a variable of this type in the runtime since Swift 5.5; the hook passes every job on.
         guard let symbol = unsafe dlsym(nil, "swift_task_enqueueGlobal_hook") else { return false }
         let hook: Hook = { job, enqueue in
-            if let reactor = Reactor.current, GlobalPool.address(reactor) == GlobalPool.watched.load(ordering: .relaxed) {
+            if let reactor = Reactor.current, GlobalPool.address(reactor) == GlobalPool.watched.load(ordering: .relaxed)
+            {
                 GlobalPool.counted.add(1, ordering: .relaxed)
             }
             unsafe enqueue(job)

@@ -2,8 +2,8 @@ import Testing
 
 @testable import Reactors
 
-/// The facts about the toolchain's concurrency runtime that the reactors are built on, counted in jobs. When one of these fails after
-/// an upgrade, what rests on that fact has to be looked at again before anything else.
+/// The facts about the toolchain's concurrency runtime that the reactors are built on, counted in jobs. When one of
+/// these fails after an upgrade, what rests on that fact has to be looked at again before anything else.
 @Suite(.serialized) struct RuntimeContractTests {
     private static let rounds = 1000
 
@@ -22,7 +22,8 @@ import Testing
     private func cost(
         _ rooting: Rooting, _ wait: @escaping @Sendable (isolated LocalReactor, ContractScene) async -> Void
     ) async throws -> Cost {
-        try #require(GlobalPool.isHooked, "the runtime has no swift_task_enqueueGlobal_hook: these facts cannot be counted")
+        try #require(
+            GlobalPool.isHooked, "the runtime has no swift_task_enqueueGlobal_hook: these facts cannot be counted")
         let result = ThreadLock(Cost(reactor: -1, global: -1))
         try await withGroup { group in
             let reactor = group.reactors[0]
@@ -51,7 +52,9 @@ import Testing
         return result.withLock { $0 }
     }
 
-    private func expect(_ cost: Cost, _ expected: Cost, _ note: String = "", at location: SourceLocation = #_sourceLocation) {
+    private func expect(
+        _ cost: Cost, _ expected: Cost, _ note: String = "", at location: SourceLocation = #_sourceLocation
+    ) {
         #expect(cost == expected, "\(cost) \(note)", sourceLocation: location)
     }
 
@@ -91,7 +94,11 @@ import Testing
         expect(cost, Self.one)
     }
 
-    @Test func `parking costs one job without a preference, and one more for each async function it returns through with one`() async throws {
+    @Test
+    func
+        `parking costs one job without a preference, and one more for each async function it returns through with one`()
+        async throws
+    {
         let wait: @Sendable (isolated LocalReactor, ContractScene) async -> Void = { local, scene in
             scene.waiters.wakeSpot()
             await local.reactor.park(at: scene.waiters.spot)

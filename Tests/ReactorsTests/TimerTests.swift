@@ -30,7 +30,9 @@ import Testing
                 random = random &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
                 delays.append(Int(random >> 33) % 100)
             }
-            for (index, delay) in delays.enumerated() { local.note("\(delay) \(index)", after: .milliseconds(delay), in: log) }
+            for (index, delay) in delays.enumerated() {
+                local.note("\(delay) \(index)", after: .milliseconds(delay), in: log)
+            }
             manual.advance(by: .seconds(1))
             manual.turn()
             let expected = delays.indices.sorted { (delays[$0], $0) < (delays[$1], $1) }.map { "\(delays[$0]) \($0)" }
@@ -138,7 +140,9 @@ import Testing
             let start = local.now
             manual.advance(by: .microseconds(1500))
             let end = local.now
-            #expect(start < end && start.duration(to: end) == .microseconds(1500) && start.advanced(by: .microseconds(1500)) == end)
+            #expect(
+                start < end && start.duration(to: end) == .microseconds(1500)
+                    && start.advanced(by: .microseconds(1500)) == end)
         }
     }
 }

@@ -23,12 +23,16 @@ import Testing
     @Test func `efficient cores are told by their frequency, favoured ones stay performance`() throws {
         let tree = try RecordedTree.hybrid()
         let topology = try tree.topology()
-        #expect(topology.cores.map(\.kind) == Array(repeating: .performance, count: 4) + Array(repeating: .efficient, count: 4))
+        #expect(
+            topology.cores.map(\.kind) == Array(repeating: .performance, count: 4)
+                + Array(repeating: .efficient, count: 4))
     }
 
     @Test func `capacity comes before frequency`() throws {
         var capacities: [String: String] = [:]
-        for core in 0..<8 { capacities["sys/devices/system/cpu/cpu\(core)/cpu_capacity"] = core == 2 ? "446\n" : "1024\n" }
+        for core in 0..<8 {
+            capacities["sys/devices/system/cpu/cpu\(core)/cpu_capacity"] = core == 2 ? "446\n" : "1024\n"
+        }
         let tree = try RecordedTree.hybrid(capacities)
         #expect(try tree.topology().cores.filter { $0.kind == .efficient }.map(\.number) == [2])
     }
@@ -58,7 +62,9 @@ import Testing
 
     @Test func `a node may have memory only, and numbers may have holes`() throws {
         let tree = try RecordedTree.offline()
-        for (path, text) in RecordedTree.node(4, cores: "", distance: "40 10", total: 1000, free: 900) { try tree.write(text, to: path) }
+        for (path, text) in RecordedTree.node(4, cores: "", distance: "40 10", total: 1000, free: 900) {
+            try tree.write(text, to: path)
+        }
         try tree.write("10 40\n", to: "sys/devices/system/node/node0/distance")
         let topology = try tree.topology()
         #expect(topology.nodes.map(\.number) == [0, 4])
@@ -66,7 +72,9 @@ import Testing
         #expect(topology.nodes[0].distances == [0: 10, 4: 40])
     }
 
-    @Test(arguments: ["sys/devices/system/cpu/online", "sys/devices/system/cpu/present", "sys/devices/system/node/node0/cpulist"])
+    @Test(arguments: [
+        "sys/devices/system/cpu/online", "sys/devices/system/cpu/present", "sys/devices/system/node/node0/cpulist",
+    ])
     func `a core list that makes no sense is refused and named`(path: String) throws {
         for garbage in ["\u{1}\u{2}", "0-", "3-1", "0,,1", "all", "-1", "99999999999999999999", "0-4294967295"] {
             let tree = try RecordedTree.offline()
@@ -85,10 +93,15 @@ import Testing
 
     @Test func `what makes no sense elsewhere is left out`() throws {
         let tree = try RecordedTree.offline()
-        for file in ["topology/physical_package_id", "topology/core_id", "topology/core_cpus_list", "topology/thread_siblings_list"] {
+        for file in [
+            "topology/physical_package_id", "topology/core_id", "topology/core_cpus_list",
+            "topology/thread_siblings_list",
+        ] {
             try tree.write("\u{0}\u{7f}zz", to: "sys/devices/system/cpu/cpu1/\(file)")
         }
-        try tree.write("Node 0 MemTotal: x kB\nNode 0 MemFree: 9223372036854775807 kB\n", to: "sys/devices/system/node/node0/meminfo")
+        try tree.write(
+            "Node 0 MemTotal: x kB\nNode 0 MemFree: 9223372036854775807 kB\n",
+            to: "sys/devices/system/node/node0/meminfo")
         try tree.write("ten\n", to: "sys/devices/system/node/node0/distance")
         let topology = try tree.topology()
         let core = try #require(topology.core(1))
@@ -126,7 +139,9 @@ import Testing
             try tree.write("8\n", to: "sys/devices/virtual/block/dm-\(number)/size")
             try tree.link("sys/dev/block/253:\(number)", to: "sys/devices/virtual/block/dm-\(number)")
             for part in parts {
-                try tree.link("sys/devices/virtual/block/dm-\(number)/slaves/sd\(part)", to: "sys/devices/pci\(part)/block/sd\(part)")
+                try tree.link(
+                    "sys/devices/virtual/block/dm-\(number)/slaves/sd\(part)",
+                    to: "sys/devices/pci\(part)/block/sd\(part)")
             }
         }
         let topology = try tree.topology()

@@ -13,5 +13,7 @@
 #include "clinux_event.h"
 #include "clinux_memory.h"
 #include "clinux_system.h"
+#include "clinux_uring.h"
+#include "clinux_file.h"
 
 #endif

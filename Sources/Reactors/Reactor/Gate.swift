@@ -1,7 +1,7 @@
 /// Counts what is under way on one reactor, so that closing can wait for it and refuse what comes after.
 ///
-/// Belongs to the reactor it was made on and is used only there; whoever enters leaves exactly once. Destroying a gate with work
-/// inside traps: that work would outlive what it works on.
+/// Belongs to the reactor it was made on and is used only there; whoever enters leaves exactly once. Destroying a gate
+/// with work inside traps: that work would outlive what it works on.
 public final class Gate {
     /// What lies behind it, for messages.
     public let name: String

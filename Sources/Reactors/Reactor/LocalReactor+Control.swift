@@ -5,14 +5,18 @@ extension LocalReactor {
 
     /// Visits `body` on every turn, or every `period`, until it is removed.
     ///
-    /// It must not block. Pollers of every turn are visited in the order they were added. A period counts from the end of a visit, so
-    /// that a reactor that was held up does not catch up. Cost of an empty visit: a virtual call and a closure call.
+    /// It must not block. Pollers of every turn are visited in the order they were added. A period counts from the end
+    /// of a visit, so that a reactor that was held up does not catch up. Cost of an empty visit: a virtual call and a
+    /// closure call.
     ///
     /// - Parameters:
     ///   - name: for statistics and the stall watchdog.
-    ///   - period: nil: every turn. A reactor with such pollers sleeps between visits only while all of them answer `.idle`.
+    /// - period: nil: every turn. A reactor with such pollers sleeps between visits only while all of them answer
+    ///   `.idle`.
     @discardableResult
-    public func addPoller(named name: String, every period: Duration? = nil, _ body: @escaping () -> PollResult) -> Poller {
+    public func addPoller(named name: String, every period: Duration? = nil, _ body: @escaping () -> PollResult)
+        -> Poller
+    {
         let poller = ClosurePoller(name: name, body: body)
         loop.add(poller, period: period)
         return poller
@@ -35,7 +39,8 @@ extension LocalReactor {
     /// The present on this reactor's clock. Cost: reading the processor's counter; no system call.
     public var now: ReactorInstant { loop.clock.instant }
 
-    /// Runs `body` on this reactor once `delay` has passed, never before. Equal instants run in the order they were set.
+    /// Runs `body` on this reactor once `delay` has passed, never before. Equal instants run in the order they were
+    /// set.
     @discardableResult
     public func schedule(after delay: Duration, _ body: @escaping () -> Void) -> ReactorTimer {
         loop.schedule(at: loop.clock.now() &+ loop.clock.ticks(delay), .run(body))

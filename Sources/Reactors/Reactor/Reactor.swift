@@ -41,7 +41,9 @@ import Synchronization
     /// gettid(2) of the thread; 0 before it runs.
     let threadID = Atomic<Int32>(0)
 
-    package init(core: Int, node: Int = 0, index: Int, name: String? = nil, backend: any ReactorBackend, options: ReactorOptions) {
+    package init(
+        core: Int, node: Int = 0, index: Int, name: String? = nil, backend: any ReactorBackend, options: ReactorOptions
+    ) {
         self.core = core
         self.node = node
         self.index = index

@@ -1,6 +1,7 @@
 import Synchronization
 
-/// What a reactor's thread is doing, where other threads can see it: one word, stored at each change and never waited for.
+/// What a reactor's thread is doing, where other threads can see it: one word, stored at each change and never waited
+/// for.
 struct ReactorActivity: Sendable, Hashable {
     let word: UInt32
 

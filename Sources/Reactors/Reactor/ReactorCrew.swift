@@ -1,7 +1,9 @@
 import CLinux
+import SystemPackage
 import Synchronization
 
-/// The threads of a group and the locks of their cores: apart from the group, so that they can end after the last reference to it.
+/// The threads of a group and the locks of their cores: apart from the group, so that they can end after the last
+/// reference to it.
 final class ReactorCrew: Sendable {
     private struct State {
         var threads: [UInt64] = []
@@ -41,7 +43,8 @@ final class ReactorCrew: Sendable {
         if isLate { watchdog.stop() }
     }
 
-    /// Blocks until all threads have ended. The lock is held all the while, so that a second caller waits for the first.
+    /// Blocks until all threads have ended. The lock is held all the while, so that a second caller waits for the
+    /// first.
     func shutDown() {
         state.withLock { state in
             if state.hasEnded { return }
@@ -63,8 +66,9 @@ final class ReactorCrew: Sendable {
         for reactor in reactors { reactor.requestStop() }
     }
 
-    /// Returns when no reactor has anything queued: asks each in turn how much it has run, until a whole round finds that
-    /// nothing but the asking was run since the round before. One reactor that ends while another still sends to it would lose work.
+    /// Returns when no reactor has anything queued: asks each in turn how much it has run, until a whole round finds
+    /// that nothing but the asking was run since the round before. One reactor that ends while another still sends to
+    /// it would lose work.
     private func settle() {
         var before: UInt64?
         while true {
@@ -102,6 +106,16 @@ extension Reactor {
         // SAFETY: a string the call reads.
         unsafe clinux_name_thread(name)
         threadID.store(clinux_thread_id(), ordering: .relaxed)
-        asCurrent { loop.run() }
+        asCurrent {
+            loop.run()
+            let abandoned = tearDown()
+            if abandoned > 0 { reportAbandoned(abandoned) }
+        }
+    }
+
+    /// Standard error: there is nobody left to throw to, and silence would hide memory lost for good.
+    private func reportAbandoned(_ count: Int) {
+        let text = "\(name): \(count) operations did not end in time; their memory is left in place\n"
+        _ = try? FileDescriptor.standardError.writeAll(text.utf8)
     }
 }

@@ -4,7 +4,9 @@ public import SystemPackage
 public struct ReactorError: Error, Sendable, CustomStringConvertible {
     /// What kind of failure it is. More kinds may be added.
     public struct Code: Hashable, Sendable {
-        private enum Kind { case invalidCoreList, coreUnavailable, coreInUse, resourceExhausted, stopped, topologyUnreadable }
+        private enum Kind {
+            case invalidCoreList, coreUnavailable, coreInUse, resourceExhausted, stopped, topologyUnreadable
+        }
         private let kind: Kind
         private init(_ kind: Kind) { self.kind = kind }
 

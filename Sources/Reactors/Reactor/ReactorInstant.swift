@@ -1,5 +1,5 @@
-/// A moment on a reactor's clock. Instants of different reactors of one machine may be compared; those of a simulation only with
-/// its own.
+/// A moment on a reactor's clock. Instants of different reactors of one machine may be compared; those of a simulation
+/// only with its own.
 public struct ReactorInstant: InstantProtocol, Sendable {
     /// Since the clock's beginning: the machine's start, or the simulation's.
     package let sinceStart: Duration

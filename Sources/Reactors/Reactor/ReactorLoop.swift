@@ -28,6 +28,8 @@ import Synchronization
     /// Those with a period: between visits only their timers know them.
     private var periodicPollers: [Poller] = []
     var pool: BufferPool!
+    /// Why the kernel gave no ring.
+    package var ringFailure: RingError?
     /// What the layer above keeps on each reactor.
     package var attachment: AnyObject?
     // What other threads may look at: stored by the reactor's thread, waited for by nobody.
@@ -77,6 +79,9 @@ import Synchronization
 
     var parkedCount: Int { unsafe hot.pointee.parking.parkedCount }
     var readyCount: Int { unsafe hot.pointee.ready.count }
+
+    /// What the reactor stands on.
+    var backend: any ReactorBackend { unsafe reactor.backend }
 
     @inline(__always)
     func publish(_ now: ReactorActivity) { activity.store(now.word, ordering: .relaxed) }
@@ -290,6 +295,8 @@ import Synchronization
                 unsafe hot.pointee.figures.idle &+= awake &- end
                 unsafe hot.pointee.figures.sleeps &+= 1
                 lastWork = awake
+            } else if let ring, ring.yieldsCore {
+                clinux_yield()
             } else {
                 clinux_spin_hint()
             }
@@ -299,7 +306,11 @@ import Synchronization
 
     private func account(_ result: PollResult, from start: UInt64, to end: UInt64) {
         let elapsed = end &- start
-        if result == .busy { unsafe hot.pointee.figures.busy &+= elapsed } else { unsafe hot.pointee.figures.idle &+= elapsed }
+        if result == .busy {
+            unsafe hot.pointee.figures.busy &+= elapsed
+        } else {
+            unsafe hot.pointee.figures.idle &+= elapsed
+        }
         unsafe hot.pointee.figures.longestTurn = max(hot.pointee.figures.longestTurn, elapsed)
     }
 }

@@ -36,7 +36,8 @@ public struct StallReport: Sendable, Hashable, CustomStringConvertible {
     }
 }
 
-/// Looks at a group's reactors from a thread of its own and reports each one that holds its turn too long, once for each stall.
+/// Looks at a group's reactors from a thread of its own and reports each one that holds its turn too long, once for
+/// each stall.
 ///
 /// A reactor that sleeps is not stalled. Reactors pay nothing for being watched: what they publish they always publish.
 final class StallWatchdog: Sendable {

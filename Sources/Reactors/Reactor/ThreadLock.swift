@@ -1,6 +1,7 @@
 import CLinux
 
-/// A pthread mutex around a value that threads share on control paths. Unlike `Synchronization.Mutex`, a thread sanitizer sees it.
+/// A pthread mutex around a value that threads share on control paths. Unlike `Synchronization.Mutex`, a thread
+/// sanitizer sees it.
 @safe final class ThreadLock<Value>: @unchecked Sendable {
     // SAFETY: the mutex lives as long as self; `value` is touched with it held only.
     private let mutex: UnsafeMutableRawPointer

@@ -64,7 +64,8 @@ public struct CoreList: Sendable, Hashable, ExpressibleByArrayLiteral, CustomStr
     /// In the form that is parsed.
     public var description: String {
         switch selection {
-        case .numbers(let cores): cores == cores.sorted() ? rangeText(cores) : cores.map(String.init).joined(separator: ",")
+        case .numbers(let cores):
+            cores == cores.sorted() ? rangeText(cores) : cores.map(String.init).joined(separator: ",")
         case .node(let number): "numa:\(number)"
         case .onePerCore: "cores"
         case .all: "all"
@@ -77,14 +78,20 @@ public struct CoreList: Sendable, Hashable, ExpressibleByArrayLiteral, CustomStr
         if inner.hasPrefix("[") && inner.hasSuffix("]") { inner = inner.dropFirst().dropLast() }
         var cores: [Int] = []
         for part in inner.split(separator: ",", omittingEmptySubsequences: false) {
-            let ends = part.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map { number(trimmed($0)) }
+            let ends = part.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map {
+                number(trimmed($0))
+            }
             guard let first = ends.first ?? nil, let last = ends.count == 2 ? ends[1] : first else {
                 throw invalid(
                     "'\(text)' is not a list of cores: '\(part)' is no core number or range",
                     "write a list such as 0,2-3, a mask such as 0x3, numa:0, cores or all")
             }
-            if last > highestCore { throw invalid("core \(last) in '\(text)' is beyond any machine", "use numbers up to \(highestCore)") }
-            if last < first { throw invalid("the range \(first)-\(last) in '\(text)' runs backwards", "write \(last)-\(first)") }
+            if last > highestCore {
+                throw invalid("core \(last) in '\(text)' is beyond any machine", "use numbers up to \(highestCore)")
+            }
+            if last < first {
+                throw invalid("the range \(first)-\(last) in '\(text)' runs backwards", "write \(last)-\(first)")
+            }
             cores += first...last
         }
         try refuseDuplicates(cores)
@@ -99,7 +106,9 @@ public struct CoreList: Sendable, Hashable, ExpressibleByArrayLiteral, CustomStr
             }
             for bit in 0..<4 where value & 1 << bit != 0 { cores.append(place * 4 + bit) }
         }
-        if cores.isEmpty { throw invalid("the mask '\(text)' names no core", "set a bit for each core: 0x3 is cores 0 and 1") }
+        if cores.isEmpty {
+            throw invalid("the mask '\(text)' names no core", "set a bit for each core: 0x3 is cores 0 and 1")
+        }
         if cores.last! > highestCore {
             throw invalid("core \(cores.last!) of the mask is beyond any machine", "use numbers up to \(highestCore)")
         }
@@ -132,7 +141,8 @@ public struct CoreList: Sendable, Hashable, ExpressibleByArrayLiteral, CustomStr
 
     /// The numbers of the cores on the machine this process runs on.
     ///
-    /// - Throws: ``ReactorError/Code/coreUnavailable`` when a core does not exist, is offline, or may not be used by this process;
+    /// - Throws: ``ReactorError/Code/coreUnavailable`` when a core does not exist, is offline, or may not be used by
+    ///   this process;
     ///   ``ReactorError/Code/invalidCoreList`` when one is named twice or none is named.
     public func resolve(in topology: Topology) throws(ReactorError) -> [Int] {
         try resolve(in: topology, allowed: Self.processCores())
@@ -144,7 +154,8 @@ public struct CoreList: Sendable, Hashable, ExpressibleByArrayLiteral, CustomStr
         let usable = topology.onlineCores.filter(permitted.contains)
         if usable.isEmpty {
             throw ReactorError(
-                .coreUnavailable, "no online core (\(rangeText(topology.onlineCores))) is allowed by this process's affinity "
+                .coreUnavailable,
+                "no online core (\(rangeText(topology.onlineCores))) is allowed by this process's affinity "
                     + "(\(rangeText(allowed)))", advice: "start it without taskset or widen its cpuset")
         }
         switch selection {
@@ -176,7 +187,8 @@ public struct CoreList: Sendable, Hashable, ExpressibleByArrayLiteral, CustomStr
         let usable = node.cores.filter(permitted.contains)
         if usable.isEmpty {
             throw ReactorError(
-                .coreUnavailable, "no core of NUMA node \(number) (\(rangeText(node.cores))) is allowed by this process's affinity "
+                .coreUnavailable,
+                "no core of NUMA node \(number) (\(rangeText(node.cores))) is allowed by this process's affinity "
                     + "(\(rangeText(permitted.sorted())))", advice: "start it without taskset, or choose another node")
         }
         return usable
@@ -194,11 +206,14 @@ public struct CoreList: Sendable, Hashable, ExpressibleByArrayLiteral, CustomStr
         if !found.isOnline {
             throw ReactorError(
                 .coreUnavailable, "core \(core) is offline",
-                advice: "bring it online (echo 1 > /sys/devices/system/cpu/cpu\(core)/online) or choose among \(rangeText(usable))")
+                advice:
+                    "bring it online (echo 1 > /sys/devices/system/cpu/cpu\(core)/online) or choose among \(rangeText(usable))"
+            )
         }
         if !permitted.contains(core) {
             throw ReactorError(
-                .coreUnavailable, "core \(core) is not allowed by this process's affinity (\(rangeText(permitted.sorted())))",
+                .coreUnavailable,
+                "core \(core) is not allowed by this process's affinity (\(rangeText(permitted.sorted())))",
                 advice: "start it without taskset, or choose among \(rangeText(usable))")
         }
     }

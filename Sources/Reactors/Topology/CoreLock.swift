@@ -4,8 +4,8 @@ import SystemPackage
 
 /// Holds a core for one reactor on this machine, so that two processes do not poll on the same core unknowingly.
 ///
-/// An advisory lock on `/var/tmp/swift_bdev_cpu_lock_NNN`. The kernel releases it with the process, however that ends. A second lock of
-/// the same core in the same process is refused too.
+/// An advisory lock on `/var/tmp/swift_bdev_cpu_lock_NNN`. The kernel releases it with the process, however that ends.
+/// A second lock of the same core in the same process is refused too.
 public final class CoreLock: Sendable {
     /// Where the files lie unless said otherwise.
     public static let standardDirectory = "/var/tmp"
@@ -16,7 +16,8 @@ public final class CoreLock: Sendable {
 
     /// Takes the lock of `core`.
     ///
-    /// - Throws: ``ReactorError/Code/coreInUse`` naming the process that holds it, or the owner of a file this user may not open;
+    /// - Throws: ``ReactorError/Code/coreInUse`` naming the process that holds it, or the owner of a file this user may
+    ///   not open;
     ///   ``ReactorError/Code/resourceExhausted`` when the file cannot be made.
     public init(core: Int, directory: String = standardDirectory) throws(ReactorError) {
         self.core = core
@@ -59,15 +60,19 @@ public final class CoreLock: Sendable {
             case let pid?: "process \(pid)"
             }
         return ReactorError(
-            .coreInUse, "core \(core) has a reactor of \(who)", advice: "choose another core, stop the other one, or turn core locks off")
+            .coreInUse, "core \(core) has a reactor of \(who)",
+            advice: "choose another core, stop the other one, or turn core locks off")
     }
 
     private static func open(_ path: String, _ core: Int) throws(ReactorError) -> FileDescriptor {
         let name = FilePath(path)
         do {
             while true {
-                // Not created in the same call: in a sticky directory the kernel refuses that for another user's file, to root as well.
-                if let file = try openUnless(.noSuchFileOrDirectory, { try .open(name, .readWrite, options: [.closeOnExec, .noFollow]) }) {
+                // Not created in the same call: in a sticky directory the kernel refuses that for another user's file,
+                // to root as well.
+                if let file = try openUnless(
+                    .noSuchFileOrDirectory, { try .open(name, .readWrite, options: [.closeOnExec, .noFollow]) })
+                {
                     return file
                 }
                 let made = try openUnless(.fileExists) {
@@ -85,7 +90,9 @@ public final class CoreLock: Sendable {
     }
 
     /// nil when the system answers `expected`.
-    private static func openUnless(_ expected: Errno, _ open: () throws -> FileDescriptor) throws(Errno) -> FileDescriptor? {
+    private static func openUnless(_ expected: Errno, _ open: () throws -> FileDescriptor) throws(Errno)
+        -> FileDescriptor?
+    {
         do {
             return try open()
         } catch {
@@ -97,8 +104,11 @@ public final class CoreLock: Sendable {
 
     private static func foreign(_ path: String, _ core: Int, _ owner: Int64) -> ReactorError {
         ReactorError(
-            .coreInUse, "the lock of core \(core), \(path), belongs to user \(userName(owner))", cause: .permissionDenied,
-            advice: "choose another core, run as that user, remove the file if nothing of theirs runs, or turn core locks off")
+            .coreInUse, "the lock of core \(core), \(path), belongs to user \(userName(owner))",
+            cause: .permissionDenied,
+            advice:
+                "choose another core, run as that user, remove the file if nothing of theirs runs, or turn core locks off"
+        )
     }
 
     private static func cannotLock(_ path: String, _ core: Int, _ cause: Errno) -> ReactorError {

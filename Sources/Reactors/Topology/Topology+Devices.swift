@@ -13,10 +13,11 @@ extension Topology {
 
     /// The node of the device that holds `path`: a block device, or a file or directory on one.
     ///
-    /// nil where no node is nearer: memory file systems, network file systems, virtual disks, or firmware that does not say. A volume
-    /// made of several disks has a node when they all have the same one.
+    /// nil where no node is nearer: memory file systems, network file systems, virtual disks, or firmware that does not
+    /// say. A volume made of several disks has a node when they all have the same one.
     ///
-    /// - Throws: ``ReactorError/Code/topologyUnreadable`` with the system's answer when `path` cannot be looked at. stat(2).
+    /// - Throws: ``ReactorError/Code/topologyUnreadable`` with the system's answer when `path` cannot be looked at.
+    ///   stat(2).
     public func node(ofFileAt path: String) throws(ReactorError) -> Int? {
         var major: UInt32 = 0
         var minor: UInt32 = 0
@@ -48,7 +49,9 @@ extension Topology {
             let parts = tree.names("sys/devices/\(inTree)/slaves")
             if !parts.isEmpty {
                 let nodes = parts.map { part -> Int? in
-                    tree.resolved("sys/devices/\(inTree)/slaves/\(part)").flatMap { node(ofBlockFolder: $0, depth: depth + 1) }
+                    tree.resolved("sys/devices/\(inTree)/slaves/\(part)").flatMap {
+                        node(ofBlockFolder: $0, depth: depth + 1)
+                    }
                 }
                 return nodes.allSatisfy { $0 == nodes[0] } ? nodes[0] : nil
             }

@@ -3,7 +3,8 @@ import SystemPackage
 
 /// The machine a process runs on: its cores, its NUMA nodes, and which node a device is near.
 ///
-/// A value read once: cores that come or go later do not change it. A kernel without NUMA support is one node, number 0.
+/// A value read once: cores that come or go later do not change it. A kernel without NUMA support is one node, number
+/// 0.
 public struct Topology: Sendable {
     /// What a core was built for, on machines that mix.
     public enum CoreKind: Sendable, Hashable { case performance, efficient }
@@ -23,8 +24,8 @@ public struct Topology: Sendable {
         public let isOnline: Bool
         /// In kHz. nil where the kernel does not scale frequencies.
         public let maximumFrequency: Int?
-        /// `.performance` for all cores of a machine whose cores are alike. By the kernel's list of Atom cores where it has one
-        /// (Intel), else by capacity, else by maximum frequency: below 80 % of the best core's is `.efficient`.
+        /// `.performance` for all cores of a machine whose cores are alike. By the kernel's list of Atom cores where it
+        /// has one (Intel), else by capacity, else by maximum frequency: below 80 % of the best core's is `.efficient`.
         public let kind: CoreKind
     }
 
@@ -50,8 +51,10 @@ public struct Topology: Sendable {
     /// Reads the topology of the machine whose `/sys` lies below `root`.
     ///
     /// - Parameter root: `/` for this machine; a directory with a recorded tree for another.
-    /// - Throws: ``ReactorError/Code/topologyUnreadable`` when the files that say which cores and nodes there are (`cpu/online`,
-    ///   `cpu/present` or `cpu/possible`, `nodeN/cpulist`) are missing or make no sense. Anything else that is missing or senseless
+    /// - Throws: ``ReactorError/Code/topologyUnreadable`` when the files that say which cores and nodes there are
+    ///   (`cpu/online`,
+    /// `cpu/present` or `cpu/possible`, `nodeN/cpulist`) are missing or make no sense. Anything else that is missing or
+    /// senseless
     ///   is left nil or empty: a core whose siblings are unknown has none.
     ///
     /// Cost: some ten small files for each core; blocks for the time of reading them.
@@ -105,8 +108,10 @@ public struct Topology: Sendable {
                 number: number,
                 socket: tree.number("\(folder)/topology/physical_package_id").flatMap { $0 < 0 ? nil : $0 },
                 coreID: tree.number("\(folder)/topology/core_id").flatMap { $0 < 0 ? nil : $0 },
-                siblings: siblings ?? [number], node: nodeOfCore[number] ?? nodes[0].number, isOnline: online.contains(number),
-                maximumFrequency: tree.number("\(folder)/cpufreq/cpuinfo_max_freq"), kind: kinds[number] ?? .performance)
+                siblings: siblings ?? [number], node: nodeOfCore[number] ?? nodes[0].number,
+                isOnline: online.contains(number),
+                maximumFrequency: tree.number("\(folder)/cpufreq/cpuinfo_max_freq"), kind: kinds[number] ?? .performance
+            )
         }
     }
 
@@ -129,7 +134,9 @@ public struct Topology: Sendable {
         let numbers = tree.names(folder).compactMap { $0.hasPrefix("node") ? Int($0.dropFirst(4)) : nil }.sorted()
         if numbers.isEmpty {
             let (total, free) = memory(tree, node: 0, file: "proc/meminfo")
-            return [Node(number: 0, cores: online, memoryByteCount: total, freeMemoryByteCount: free, distances: [0: 10])]
+            return [
+                Node(number: 0, cores: online, memoryByteCount: total, freeMemoryByteCount: free, distances: [0: 10])
+            ]
         }
         let present = Set(online)
         var nodes: [Node] = []
@@ -145,7 +152,8 @@ public struct Topology: Sendable {
             let (total, free) = memory(tree, node: number, file: "\(folder)/node\(number)/meminfo")
             nodes.append(
                 Node(
-                    number: number, cores: cores.filter(present.contains), memoryByteCount: total, freeMemoryByteCount: free,
+                    number: number, cores: cores.filter(present.contains), memoryByteCount: total,
+                    freeMemoryByteCount: free,
                     distances: distances))
         }
         return nodes
