@@ -17,8 +17,17 @@ let libraries: [Target] = [
         name: "Bdev",
         dependencies: ["Reactors", .product(name: "Logging", package: "swift-log")]),
     .target(name: "NullBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Null"),
+    .target(name: "MallocBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Malloc"),
     .target(
-        name: "BdevConfiguration", dependencies: ["Bdev", "NullBdev", "Reactors"],
+        name: "UringBdev",
+        dependencies: [
+            "Bdev", "Reactors", .product(name: "DequeModule", package: "swift-collections"),
+            .product(name: "Logging", package: "swift-log"), .product(name: "SystemPackage", package: "swift-system"),
+        ],
+        path: "Sources/Modules/Uring"),
+    .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
+    .target(
+        name: "BdevConfiguration", dependencies: ["Bdev", "MallocBdev", "NullBdev", "Reactors", "UringBdev"],
         path: "Sources/Control/BdevConfiguration"),
     .executableTarget(name: "probe", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/Probe"),
 ]
@@ -56,6 +65,12 @@ let tests: [Target] = [
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
     .testTarget(name: "ConfigurationTests", dependencies: ["Bdev", "BdevConfiguration", "NullBdev", "Reactors"]),
     .testTarget(name: "ExampleTests", dependencies: ["bdevperf", "hello-bdev", "numa-pinning", "swift-service"]),
+    .testTarget(
+        name: "ModuleTests",
+        dependencies: [
+            "Bdev", "BdevConformance", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
 ]
 
 let package = Package(
@@ -65,6 +80,10 @@ let package = Package(
         .library(name: "Bdev", targets: ["Bdev"]),
         .library(name: "NullBdev", targets: ["NullBdev"]),
         .library(name: "BdevConfiguration", targets: ["BdevConfiguration"]),
+        .library(name: "MallocBdev", targets: ["MallocBdev"]),
+        .library(name: "UringBdev", targets: ["UringBdev"]),
+        .library(name: "BdevModules", targets: ["NullBdev", "MallocBdev", "UringBdev"]),
+        .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],
     traits: [
         .trait(
