@@ -1,15 +1,26 @@
 // Parameters that several methods share.
 
 extension ParameterReader {
-    /// A block size in bytes: a multiple of 512 up to 2^31.
-    mutating func blockSize(_ key: String, required: Bool) throws(ConfigurationError) -> Int? {
-        let range: ClosedRange<UInt64> = 512...(1 << 31)
-        let found = required ? try requiredInteger(key, in: range) : try integer(key, in: range)
-        guard let size = found else { return nil }
-        if size % 512 != 0 {
-            throw error(.outOfRange, key, "a block of \(size) bytes is not possible", advice: "use a multiple of 512")
-        }
-        return Int(size)
+    /// A block size in bytes: a multiple of 512 up to 2^31. 0, like none at all, means that it is to be found out.
+    mutating func blockSize(_ key: String) throws(ConfigurationError) -> Int? {
+        guard let size = try integer(key, in: 0...(1 << 31)), size != 0 else { return nil }
+        return try multipleOf512(key, size)
+    }
+
+    /// A block size that has to be there.
+    mutating func requiredBlockSize(_ key: String) throws(ConfigurationError) -> Int {
+        try multipleOf512(key, try requiredInteger(key, in: 1...(1 << 31)))
+    }
+
+    private func multipleOf512(_ key: String, _ size: UInt64) throws(ConfigurationError) -> Int {
+        if size % 512 == 0 { return Int(size) }
+        throw error(.outOfRange, key, "a block of \(size) bytes is not possible", advice: "use a multiple of 512")
+    }
+
+    /// A NUMA node; -1 means any, as SPDK writes it.
+    mutating func node(_ key: String) throws(ConfigurationError) -> Int? {
+        if isMinusOne(key) { return nil }
+        return try integer(key, in: 0...1023).map { Int($0) }
     }
 
     mutating func refusePhysicalBlockSize(otherThan size: Int) throws(ConfigurationError) {

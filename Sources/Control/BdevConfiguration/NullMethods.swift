@@ -9,7 +9,7 @@ struct NullCreate: ConfigurationMethod {
     func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> NullModule.Options {
         var options = NullModule.Options(
             name: try reader.requiredString("name"), blockCount: try reader.requiredInteger("num_blocks", in: 1 ... .max))
-        options.blockByteCount = try reader.blockSize("block_size", required: true) ?? options.blockByteCount
+        options.blockByteCount = try reader.requiredBlockSize("block_size")
         options.uuid = try reader.uuid("uuid")
         try reader.refusePhysicalBlockSize(otherThan: options.blockByteCount)
         try reader.refuseMetadata()

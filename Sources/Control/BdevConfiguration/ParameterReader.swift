@@ -22,10 +22,12 @@ public struct ParameterReader {
     }
 
     private mutating func value(_ key: String) -> JSONValue? {
-        known.append(key)
+        if !known.contains(key) { known.append(key) }
         if case .null = values[key] { return nil }
         return values[key]
     }
+
+    mutating func isMinusOne(_ key: String) -> Bool { value(key) == .negative(-1) }
 
     private mutating func demand<Value>(_ key: String, _ value: Value?) throws(ConfigurationError) -> Value {
         if let value { return value }
