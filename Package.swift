@@ -37,7 +37,7 @@ let examples: [Target] = [
     .executableTarget(
         name: "bdevperf",
         dependencies: [
-            "Bdev", "BdevConfiguration", "NullBdev", "Reactors",
+            "Bdev", "BdevConfiguration", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "SystemPackage", package: "swift-system"),
         ],
