@@ -6,7 +6,8 @@ import Reactors
 
 extension Job {
     /// One queue slot, to the end of the plan.
-    func runSlot(_ slot: Int, _ stream: Stream, _ channel: BdevChannel) async {
+    func runSlot(_ slot: Int, _ channel: BdevChannel) async {
+        let stream = stream(slot, of: plan.depth)
         switch plan.workload {
         case .read, .write, .randread, .randwrite, .rw, .randrw, .reset: await transfer(stream, channel)
         case .unmap, .flush, .writeZeroes: await operate(stream, channel)
@@ -14,8 +15,7 @@ extension Job {
         }
     }
 
-    private func transfer(_ slot: Stream, _ channel: BdevChannel) async {
-        var stream = slot
+    private func transfer(_ stream: Stream, _ channel: BdevChannel) async {
         var buffer = await channel.buffer(byteCount: plan.ioByteCount)
         buffer.fill(with: 0x5A)
         while stream.remaining > 0 && !stop.isSet {
@@ -33,8 +33,7 @@ extension Job {
         }
     }
 
-    private func operate(_ slot: Stream, _ channel: BdevChannel) async {
-        var stream = slot
+    private func operate(_ stream: Stream, _ channel: BdevChannel) async {
         while stream.remaining > 0 && !stop.isSet {
             stream.remaining -= 1
             do throws(BdevError) {
@@ -52,11 +51,12 @@ extension Job {
     // MARK: Resets
 
     /// Resets the bdev every 10 ms while the other tasks read from it.
-    func resetRepeatedly(_ channel: BdevChannel, _ first: Stream) async {
+    func resetRepeatedly(_ channel: BdevChannel) async {
         let pause = Duration.milliseconds(10)
         while !stop.isSet {
             do { try await channel.reset() } catch { note(error) }
-            if first.remaining != .max { return }
+            // A count of I/Os ends with the reads.
+            if share.ioCount != nil { return }
             try? await channel.reactor.run { local throws(CancellationError) in try await local.sleep(for: pause) }
         }
     }
@@ -67,12 +67,11 @@ extension Job {
     func runGlobally(_ channel: BdevChannel) async {
         await withTaskGroup(of: Void.self) { group in
             for slot in 0..<plan.depth {
-                let stream = stream(slot, of: plan.depth)
-                group.addTask { await self.runOnPool(slot, stream, channel) }
+                group.addTask { await self.runOnPool(slot, channel) }
             }
         }
     }
 
     @concurrent
-    private func runOnPool(_ slot: Int, _ stream: Stream, _ channel: BdevChannel) async { await runSlot(slot, stream, channel) }
+    private func runOnPool(_ slot: Int, _ channel: BdevChannel) async { await runSlot(slot, channel) }
 }

@@ -10,23 +10,22 @@ extension Job {
         let count = (plan.depth + size - 1) / size
         var tasks: [Task<Void, Never>] = []
         for index in 0..<count {
-            let stream = stream(index, of: count)
             let capacity = Swift.min(size, plan.depth - index * size)
-            tasks.append(Task { await self.runBatch(stream, capacity, channel) })
+            tasks.append(Task { await self.runBatch(index, of: count, capacity, channel) })
         }
         for task in tasks { await task.value }
     }
 
-    private func runBatch(_ slot: Stream, _ capacity: Int, _ channel: isolated BdevChannel) async {
-        var stream = slot
+    private func runBatch(_ index: Int, of count: Int, _ capacity: Int, _ channel: isolated BdevChannel) async {
+        let stream = stream(index, of: count)
         var batch = IOBatch(capacity: capacity)
-        await fill(&batch, capacity, &stream, channel)
+        await fill(&batch, capacity, stream, channel)
         while stream.remaining > 0 && !stop.isSet {
             let count = Int(Swift.min(UInt64(capacity), stream.remaining))
             if count == batch.count && !plan.workload.isMixed {
                 for index in 0..<count { batch.setOffset(index, stream.next()) }
             } else {
-                await fill(&batch, count, &stream, channel)
+                await fill(&batch, count, stream, channel)
             }
             stream.remaining -= UInt64(count)
             do {
@@ -38,7 +37,7 @@ extension Job {
     }
 
     /// Makes the batch anew: with fewer I/Os, or with another mixture.
-    private func fill(_ batch: inout IOBatch, _ count: Int, _ stream: inout Stream, _ channel: isolated BdevChannel) async {
+    private func fill(_ batch: inout IOBatch, _ count: Int, _ stream: Stream, _ channel: isolated BdevChannel) async {
         var spare = IOBufferList(capacity: batch.capacity)
         for index in 0..<batch.count { if let buffer = batch.takeBuffer(index) { spare.append(buffer) } }
         batch.removeAll()

@@ -19,7 +19,7 @@ private final class EngineLoad: IOHandler {
     private let channel: EngineChannel
     private let stop: StopFlag
     private let plainType: IOType?
-    private var stream: Stream
+    private let stream: Stream
     private var inFlight = 0
     private var waiter: CheckedContinuation<Void, Never>?
 

@@ -31,7 +31,7 @@ struct JSONReport {
             ("iops_per_cpu_second", job.iopsPerCPUSecond.map { fixed($0) } ?? "null"),
         ]
         if let latencies = job.latencies {
-            let values = latencies.percentiles.map { (fixed($0.fraction * 100, 5), fixed($0.value, 3)) }
+            let values = latencies.percentiles(upTo: job.maximum).map { (fixed($0.fraction * 100, 5), fixed($0.value, 3)) }
             members.append(("percentiles_us", object(values)))
         }
         if let failure = job.firstFailure { members.append(("first_failure", quoted(failure))) }

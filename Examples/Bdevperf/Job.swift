@@ -117,10 +117,9 @@ final class Job: Sendable {
             // Long-lived tasks, one for each slot, isolated to the channel: an I/O that completes at once does not suspend.
             var tasks: [Task<Void, Never>] = []
             for slot in 0..<plan.depth {
-                let stream = stream(slot, of: plan.depth)
-                tasks.append(Task { await self.runSlot(slot, stream, channel) })
+                tasks.append(Task { await self.runSlot(slot, channel) })
             }
-            if plan.workload == .reset { tasks.append(Task { await self.resetRepeatedly(channel, stream(0, of: plan.depth)) }) }
+            if plan.workload == .reset { tasks.append(Task { await self.resetRepeatedly(channel) }) }
             for task in tasks { await task.value }
         }
     }

@@ -1,10 +1,12 @@
 import Bdev
 import Glibc
 
-/// The I/Os of one queue slot, or of several that share it: how many, where, and which are reads. A value that stays in registers: it is
-/// counted in the instructions of every I/O.
-struct Stream {
-    enum Order { case sequential, random, permuted, zipf }
+/// The I/Os of one queue slot, or of several that share it: how many, where, and which are reads.
+///
+/// A final class of plain stored properties: in a struct that lies in another class, each call of a mutating method would be checked for
+/// exclusive access at run time, which costs more than all that it does.
+final class Stream {
+    enum Order: Sendable { case sequential, random, permuted, zipf }
 
     /// How many are still to be submitted.
     var remaining: UInt64
@@ -52,7 +54,7 @@ struct Stream {
 
     /// The next 64 random bits: xorshift64, Marsaglia 2003.
     @inline(__always)
-    private mutating func random() -> UInt64 {
+    private func random() -> UInt64 {
         state ^= state << 13
         state ^= state >> 7
         state ^= state << 17
@@ -61,13 +63,13 @@ struct Stream {
 
     /// Where the next I/O goes.
     @inline(__always)
-    mutating func next() -> BdevOffset {
+    func next() -> BdevOffset {
         if order == .random { return .block(random().multipliedFullWidth(by: places).high &* blocks) }
         return other()
     }
 
     @inline(never)
-    private mutating func other() -> BdevOffset {
+    private func other() -> BdevOffset {
         switch order {
         case .sequential, .random:
             let chosen = place
@@ -86,7 +88,7 @@ struct Stream {
     }
 
     @inline(__always)
-    mutating func nextIsRead() -> Bool {
+    func nextIsRead() -> Bool {
         if !isMixed { return alwaysReads }
         return random() >> 32 < readShare
     }

@@ -53,7 +53,7 @@ struct Table {
         guard detail > 0, let latencies = job.latencies else { return [] }
         var lines = ["", " Summary latency data for \(job.name) from core \(job.core):"]
         lines.append(" " + String(repeating: "=", count: 81))
-        for (fraction, value) in latencies.percentiles {
+        for (fraction, value) in latencies.percentiles(upTo: job.maximum) {
             lines.append("  \(fixed(fraction * 100, 5).leftPadded(9))% : \(fixed(value, 3).leftPadded(9))us")
         }
         if detail < 2 { return lines }
