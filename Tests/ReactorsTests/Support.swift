@@ -1,4 +1,5 @@
 import Synchronization
+import SystemPackage
 import Testing
 
 @testable import Reactors
@@ -37,10 +38,14 @@ final class ManualReactor: @unchecked Sendable {
     private final class Backend: ReactorBackend, @unchecked Sendable {
         // SAFETY: as for the reactor.
         let clock = ReactorClock.simulated()
-        func makeRing(options: Ring.Options) throws(RingError) -> Ring { throw RingError() }
+        func makeRing(options: Ring.Options) throws(RingError) -> Ring {
+            throw RingError(
+                attempt: "a ring", cause: .notSupported, reason: "a manual reactor has no kernel",
+                advice: "use a real one")
+        }
         func sleep(until deadline: UInt64?, ring: Ring?) {}
         func wake() {}
-        func random() -> UInt64 { 0 }
+        func randomWord() -> UInt64 { 0 }
     }
 
     init() { reactor = Reactor(core: 0, index: 0, name: "manual", backend: backend, options: .test) }

@@ -2,7 +2,8 @@ import CLinux
 
 /// Through which tasks prefer the reactor: an object of its own, so that the reactor knows how a job arrived.
 public final class ReactorTaskExecutor: TaskExecutor, @unchecked Sendable {
-    // SAFETY: the reactor owns this executor and outlives every job on it: a group waits for its threads before it lets go.
+    // SAFETY: the reactor owns this executor and outlives every job on it: a group waits for its threads before it lets
+    // go.
     private unowned(unsafe) let reactor: Reactor
 
     init(reactor: Reactor) { unsafe self.reactor = reactor }
@@ -40,25 +41,3 @@ public final class ReactorTaskExecutor: TaskExecutor, @unchecked Sendable {
         unsafe loop._withUnsafeGuaranteedRef { $0.push(arrival) }
     }
 }
-
-/// The actor a task hops to in order to wait. Its body runs when what the task waited for has happened.
-@safe package actor ParkingLot {
-    // SAFETY: the reactor owns the executor and this actor.
-    @usableFromInline let reference: UnownedSerialExecutor
-
-    @inlinable
-    package nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe reference }
-
-    init(executor: some SerialExecutor) { unsafe reference = executor.asUnownedSerialExecutor() }
-
-    /// Inlined into whoever waits, so that waiting takes no frame of its own. The call inside keeps the optimizer from removing two
-    /// hops with nothing in between.
-    @inlinable
-    @inline(__always)
-    package func park() { markArrival() }
-}
-
-@usableFromInline
-@inline(never)
-@_optimize(none)
-func markArrival() {}

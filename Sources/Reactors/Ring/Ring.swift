@@ -156,7 +156,7 @@ open class Ring {
 
     /// Reads from `offset` (bytes) into `memory`: preadv2(2), IORING_OP_READ or READ_FIXED. The result is the number
     /// of bytes, fewer at the end of the file.
-    /// - Parameter token: comes back with the result; 48 bits.
+    /// `token`: comes back with the result; 48 bits.
     public final func read(
         _ file: RingFile, at offset: Int64, into memory: IOMemory, flags: TransferFlags = [], token: UInt64,
         for client: RingClient
@@ -275,8 +275,9 @@ open class Ring {
     public final func close(within limit: Duration = .seconds(5)) -> Int {
         if isClosed { return 0 }
         isClosed = true
-        let end = ContinuousClock.now + limit
-        while outstanding > 0, ContinuousClock.now < end {
+        let clock = ReactorClock.kernel()
+        let end = clock.now() &+ clock.ticks(limit)
+        while outstanding > 0, clock.now() < end {
             if turn() != .busy { wait(nanoseconds: 1_000_000) }
         }
         if outstanding == 0 {
