@@ -9,11 +9,13 @@
 #endif
 
 #include "clinux_thread.h"
+#include "clinux_transfer.h"
 #include "clinux_clock.h"
 #include "clinux_event.h"
 #include "clinux_memory.h"
 #include "clinux_system.h"
 #include "clinux_uring.h"
 #include "clinux_file.h"
+#include "clinux_transfer.h"
 
 #endif
