@@ -29,7 +29,6 @@ let libraries: [Target] = [
     .target(
         name: "BdevConfiguration", dependencies: ["Bdev", "MallocBdev", "NullBdev", "Reactors", "UringBdev"],
         path: "Sources/Control/BdevConfiguration"),
-    .executableTarget(name: "probe", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/Probe"),
 ]
 
 /// What a user would copy, and bdevperf: the public products only.
@@ -39,6 +38,7 @@ let examples: [Target] = [
         dependencies: [
             "Bdev", "BdevConfiguration", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            .product(name: "Logging", package: "swift-log"),
             .product(name: "SystemPackage", package: "swift-system"),
         ],
         path: "Examples/Bdevperf", exclude: ["README.md"]),

@@ -3,6 +3,7 @@ import BdevConfiguration
 import MallocBdev
 import NullBdev
 import Reactors
+import UringBdev
 
 /// The measuring run: bdevs, jobs, results.
 struct Command {
@@ -81,6 +82,7 @@ struct Command {
             }
             try await session.modules.malloc.create(.init(name: "Malloc0", blockCount: bytes / 512))
         }
+        if let file = options.file { try await session.modules.uring.create(try Self.fileOptions(file)) }
         let names = await session.engine.list().map(\.name)
         guard let only = options.onlyBdev else {
             if names.isEmpty { throw UsageError("the configuration makes no bdev; add one, or use --null") }
@@ -88,5 +90,20 @@ struct Command {
         }
         if names.contains(only) { return [only] }
         throw UsageError("-T '\(only)' is no bdev; there are \(names.joined(separator: ", "))")
+    }
+
+    /// PATH[:SIZE]. A colon that no size follows is part of the path.
+    static func fileOptions(_ text: String) throws(UsageError) -> UringModule.Options {
+        var path = text[...]
+        var size: UInt64?
+        if let colon = text.lastIndex(of: ":"), let first = text[text.index(after: colon)...].first, first.isASCII, first.isNumber {
+            path = text[..<colon]
+            size = try byteCount(String(text[text.index(after: colon)...]), for: "--file \(path):")
+            if size == 0 { throw UsageError("--file \(text): a file of no bytes holds nothing; use a size such as 256M") }
+        }
+        if path.isEmpty { throw UsageError("--file '\(text)' names no file; write PATH or PATH:SIZE") }
+        var options = UringModule.Options(name: "File0", path: String(path))
+        options.byteCount = size
+        return options
     }
 }

@@ -1,14 +1,14 @@
 import Bdev
 import BdevConfiguration
-import MallocBdev
-import NullBdev
+import Logging
 import Reactors
+import UringBdev
 
 /// Reactors, an engine and its modules: from the first thread started to the last one ended.
 struct Session {
     let group: ReactorGroup
     let engine: BdevEngine
-    let modules = StandardModules()
+    let modules = StandardModules(uring: UringModule(logger: Logger(label: "bdevperf") { _ in NoticeHandler() }))
 
     init(cores: CoreList, options: ReactorOptions) async throws {
         group = try ReactorGroup(cores: cores, options: options)
@@ -87,4 +87,17 @@ struct Session {
                 "-w \(plan.workload.rawValue): \(descriptor.name) does not support \(type); use another workload, or -T another bdev")
         }
     }
+}
+
+/// What a module finds worth knowing goes to standard error, a line each.
+private struct NoticeHandler: LogHandler {
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.notice
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) { Terminal.complain("\(event.message)") }
 }

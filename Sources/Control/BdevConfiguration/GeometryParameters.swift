@@ -1,10 +1,12 @@
 // Parameters that several methods share.
 
 extension ParameterReader {
-    /// A block size in bytes: a multiple of 512 up to 2^31. 0, like none at all, means that it is to be found out.
-    mutating func blockSize(_ key: String) throws(ConfigurationError) -> Int? {
+    /// The block size of a file or device: a power of two from 512 to 2^31. 0, like none at all, means that it is to be found out.
+    mutating func fileBlockSize(_ key: String) throws(ConfigurationError) -> Int? {
         guard let size = try integer(key, in: 0...(1 << 31)), size != 0 else { return nil }
-        return try multipleOf512(key, size)
+        if size >= 512 && size & (size - 1) == 0 { return Int(size) }
+        throw error(
+            .outOfRange, key, "a block of \(size) bytes is not possible", advice: "use a power of two from 512 on, or leave it out")
     }
 
     /// A block size that has to be there.
