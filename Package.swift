@@ -59,6 +59,7 @@ let examples: [Target] = [
 ]
 
 let tests: [Target] = [
+    .testTarget(name: "CompileTests", dependencies: ["Bdev", "Reactors"]),
     .testTarget(name: "LintTests"),
     .testTarget(
         name: "ReactorsTests",
