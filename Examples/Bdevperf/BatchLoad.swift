@@ -23,7 +23,7 @@ extension Job {
         while stream.remaining > 0 && !stop.isSet {
             let count = Int(Swift.min(UInt64(capacity), stream.remaining))
             if count == batch.count && !plan.workload.isMixed {
-                for index in 0..<count { batch.setOffset(index, stream.next()) }
+                if plan.workload != .flush { for index in 0..<count { batch.setOffset(index, stream.next()) } }
             } else {
                 await fill(&batch, count, stream, channel)
             }
