@@ -43,10 +43,10 @@ let examples: [Target] = [
         ],
         path: "Examples/Bdevperf", exclude: ["README.md"]),
     .executableTarget(
-        name: "hello-bdev", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/HelloBdev",
+        name: "hello-bdev", dependencies: ["Bdev", "MallocBdev", "Reactors"], path: "Examples/HelloBdev",
         exclude: ["README.md"]),
     .executableTarget(
-        name: "numa-pinning", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/NUMAPinning",
+        name: "numa-pinning", dependencies: ["Bdev", "MallocBdev", "Reactors"], path: "Examples/NUMAPinning",
         exclude: ["README.md"]),
     .executableTarget(
         name: "swift-service",

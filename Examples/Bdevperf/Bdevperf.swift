@@ -1,6 +1,7 @@
 import ArgumentParser
 import BdevConfiguration
 import Glibc
+import Reactors
 
 @main
 struct Bdevperf {
@@ -10,6 +11,8 @@ struct Bdevperf {
     private static func run(_ arguments: [String]) async -> Int32 {
         do {
             let options = try Options.parse(arguments)
+            if options.demo { return try await Demo(options: options).run() }
+            if options.executor { return try await Self.measureExecutor(options) }
             return try await Command(options: options).run()
         } catch let error as UsageError {
             Terminal.complain(error.description)
@@ -21,6 +24,14 @@ struct Bdevperf {
             Terminal.complain(isParsing(error) ? "\(Options.message(for: error)); see bdevperf --help" : "\(error)")
         }
         return 2
+    }
+
+    private static func measureExecutor(_ options: Options) async throws -> Int32 {
+        var reactorOptions = ReactorOptions()
+        reactorOptions.locksCores = !options.sharesCores
+        let cores = options.cores == nil ? CoreList.all : try options.coreList()
+        Terminal.print(try await ExecutorBenchmark(cores: cores, options: reactorOptions).run())
+        return 0
     }
 
     /// Whether the error is the argument parser's own, whose description is not for people.

@@ -5,9 +5,19 @@ import Synchronization
 /// Raised by the clock, by Ctrl-C and by a failure; looked at before every I/O.
 final class StopFlag: Sendable {
     private let flag = Atomic<Bool>(false)
+    private let followers = Mutex<[StopFlag]>([])
+
+    init() {}
+
+    /// One that is raised with `other`, and also without it.
+    init(following other: StopFlag) { other.followers.withLock { $0.append(self) } }
 
     var isSet: Bool { flag.load(ordering: .relaxed) }
-    func set() { flag.store(true, ordering: .relaxed) }
+
+    func set() {
+        flag.store(true, ordering: .relaxed)
+        for follower in followers.withLock({ $0 }) { follower.set() }
+    }
 }
 
 /// What the jobs of one bdev share: the places of `verify` are dealt out of it, each once.
@@ -31,6 +41,8 @@ final class Job: Sendable {
         /// I/Os of all jobs of the bdev.
         var ioCountOfBdev: UInt64?
         var cursor = Cursor()
+        /// How many bytes from the start of the bdev are used; nil: all.
+        var region: UInt64?
     }
 
     let plan: Plan
@@ -52,7 +64,8 @@ final class Job: Sendable {
     init(_ plan: Plan, _ descriptor: BdevDescriptor, on reactor: Reactor, share: Share, stop: StopFlag) {
         var plan = plan
         ioBlocks = UInt64(plan.ioByteCount / descriptor.blockByteCount)
-        places = descriptor.blockCount / ioBlocks
+        let blocks = share.region.map { Swift.min($0 / UInt64(descriptor.blockByteCount), descriptor.blockCount) }
+        places = Swift.max(1, (blocks ?? descriptor.blockCount) / ioBlocks)
         if let theta = plan.zipfTheta { plan.zipf = Zipf(theta: theta, places: places) }
         self.plan = plan
         self.descriptor = descriptor

@@ -61,6 +61,8 @@ struct Options: ParsableArguments {
 
     @Flag(help: "Show a file through io_uring beside RAM and null, in less than a minute. With --file PATH: on that file, made for it.")
     var demo = false
+    @Flag(help: "--demo: write over what is in the file.")
+    var overwrite = false
     @Flag(help: "Measure the executor: jobs and messages a second, as JSON.")
     var executor = false
 

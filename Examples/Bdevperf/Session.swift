@@ -45,7 +45,7 @@ struct Session {
     // MARK: Jobs
 
     /// Opens the bdevs and deals the jobs over the reactors: one for each bdev in turn, or with `-C` one for each bdev on each reactor.
-    func jobs(_ plan: Plan, on names: [String], stop: StopFlag) async throws -> [Job] {
+    func jobs(_ plan: Plan, on names: [String], region: UInt64? = nil, stop: StopFlag) async throws -> [Job] {
         var jobs: [Job] = []
         var opened: [BdevDescriptor] = []
         do {
@@ -60,7 +60,7 @@ struct Session {
                 for (place, reactor) in reactors.enumerated() {
                     let mine = onBdev.map { plan.ioCount(of: place, parts: reactors.count, in: $0) }
                     let share = Job.Share(
-                        index: place, count: reactors.count, ioCount: mine, ioCountOfBdev: onBdev, cursor: cursor)
+                        index: place, count: reactors.count, ioCount: mine, ioCountOfBdev: onBdev, cursor: cursor, region: region)
                     jobs.append(Job(plan, descriptor, on: reactor, share: share, stop: stop))
                 }
             }
