@@ -51,9 +51,10 @@ let examples: [Target] = [
     .executableTarget(
         name: "swift-service",
         dependencies: [
-            "Bdev", "NullBdev", "Reactors",
+            "Bdev", "MallocBdev", "Reactors",
             .product(name: "Logging", package: "swift-log"),
             .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            .product(name: "UnixSignals", package: "swift-service-lifecycle"),
         ],
         path: "Examples/SwiftService", exclude: ["README.md"]),
 ]

@@ -1,4 +1,5 @@
 import Bdev
+import Glibc
 import MallocBdev
 import Reactors
 
@@ -38,4 +39,5 @@ do {
     await engine.stop()
 } catch {
     print("numa-pinning: \(error)")
+    exit(2)
 }
