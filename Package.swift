@@ -13,6 +13,7 @@ let libraries: [Target] = [
             .product(name: "HeapModule", package: "swift-collections"),
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
+    .target(name: "SimulatedReactors", dependencies: ["Reactors"]),
     .target(
         name: "Bdev",
         dependencies: ["Reactors", .product(name: "Logging", package: "swift-log")]),
@@ -21,13 +22,15 @@ let libraries: [Target] = [
 ]
 
 let tests: [Target] = [
-    .testTarget(name: "LintTests")
+    .testTarget(name: "LintTests"),
+    .testTarget(name: "SimulatedReactorsTests", dependencies: ["Reactors", "SimulatedReactors"]),
 ]
 
 let package = Package(
     name: "swift-bdev",
     products: [
         .library(name: "Reactors", targets: ["Reactors"]),
+        .library(name: "SimulatedReactors", targets: ["SimulatedReactors"]),
         .library(name: "Bdev", targets: ["Bdev"]),
         .library(name: "NullBdev", targets: ["NullBdev"]),
     ],

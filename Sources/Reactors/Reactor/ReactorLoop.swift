@@ -30,8 +30,6 @@ import Synchronization
     /// When this turn began, in ticks.
     private(set) var turnStart: UInt64 = 0
 
-    /// How many jobs and messages one turn runs before it looks at pollers and timers again.
-    private static let jobsPerTurn = 512
     private static let synchronousBudgetPerJob = 32
 
     /// What the watchdog names.
@@ -75,7 +73,7 @@ import Synchronization
     package func turn() -> PollResult {
         turnStart = clock.now()
         var result = PollResult.idle
-        if !remote.isEmpty, unsafe remote.drain(into: &hot.pointee.ready, limit: Self.jobsPerTurn) { result = .busy }
+        if !remote.isEmpty, unsafe remote.drain(into: &hot.pointee.ready, limit: options.jobsPerTurn) { result = .busy }
         if unsafe !hot.pointee.ready.isEmpty {
             runJobs()
             result = .busy
@@ -96,7 +94,7 @@ import Synchronization
         let reactor = unsafe self.reactor!
         let serial = unsafe reactor.asUnownedSerialExecutor()
         let task = unsafe reactor.preference.asUnownedTaskExecutor()
-        var budget = unsafe min(hot.pointee.ready.count, Self.jobsPerTurn)
+        var budget = unsafe min(hot.pointee.ready.count, options.jobsPerTurn)
         figures.jobs &+= UInt64(budget)
         while budget > 0, let arrival = unsafe hot.pointee.ready.pop() {
             unsafe hot.pointee.synchronousBudget = Self.synchronousBudgetPerJob
@@ -220,6 +218,31 @@ import Synchronization
         let timer = ReactorTimer(deadline: deadline, action: action)
         timers.add(timer)
         return timer
+    }
+
+    // MARK: For the simulator
+
+    /// Jobs and messages that are ready to run.
+    package var queuedJobCount: Int { unsafe hot.pointee.ready.count }
+
+    /// Lets the job `offset` places behind the first run next.
+    package func bringForward(_ offset: Int) { unsafe hot.pointee.ready.bringForward(offset) }
+
+    /// The instant of the earliest timer, in ticks; `.max` when there is none.
+    package var nextDeadline: UInt64 { timers.nextDeadline }
+
+    /// Whether a timer waits that is not the next visit to a poller. Looks at every timer.
+    package var hasTimersBesidesPollers: Bool { timers.hasTimersBesidesPollers }
+
+    /// Drops what refers back to the reactor.
+    func letGo() {
+        for poller in pollers.all { poller.state = .removed }
+        pollers.scheduleSweep()
+        pollers.sweepIfNeeded()
+        timers = TimerQueue()
+        attachment = nil
+        ring = nil
+        pool = nil
     }
 
     // MARK: The thread
