@@ -5,7 +5,7 @@ import PackageDescription
 let libraries: [Target] = [
     .target(
         name: "CLinux",
-        linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("numa")]),
+        linkerSettings: [.linkedLibrary("uring"), .linkedLibrary("numa"), .linkedLibrary("blkid")]),
     .target(
         name: "Reactors",
         dependencies: [
@@ -24,6 +24,9 @@ let libraries: [Target] = [
 let tests: [Target] = [
     .testTarget(name: "LintTests"),
     .testTarget(name: "SimulatedReactorsTests", dependencies: ["Reactors", "SimulatedReactors"]),
+    .testTarget(
+        name: "ReactorsTests",
+        dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
 ]
 
 let package = Package(

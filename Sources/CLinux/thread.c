@@ -80,3 +80,4 @@ int clinux_start_pinned_thread(uint64_t *thread, uint32_t core, void (*body)(voi
 }
 
 void clinux_join_thread(uint64_t thread) { pthread_join((pthread_t)thread, NULL); }
+void clinux_detach_thread(uint64_t thread) { pthread_detach((pthread_t)thread); }

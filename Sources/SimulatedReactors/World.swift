@@ -83,7 +83,7 @@ final class World: @unchecked Sendable {
 
     private func turn(_ index: Int) {
         let reactor = reactors[index], loop = reactor.loop
-        let ready = loop.queuedJobCount
+        let ready = loop.readyCount
         if ready > 0 { movesSinceJob = 0 }
         if ready > 1 { loop.bringForward(random.index(below: ready)) }
         // Idle until something says otherwise, also during the turn.
@@ -135,7 +135,7 @@ final class World: @unchecked Sendable {
     /// Whether somebody waits for an instant, rather than for something that may never happen.
     var somebodySleeps: Bool { reactors.contains { $0.loop.hasTimersBesidesPollers } }
 
-    var hasWork: Bool { awakeCount > 0 || reactors.contains { $0.loop.queuedJobCount > 0 } }
+    var hasWork: Bool { awakeCount > 0 || reactors.contains { $0.loop.readyCount > 0 } }
 
     func takeApart() {
         for reactor in reactors { reactor.takeApart() }

@@ -54,7 +54,14 @@ import Reactors
     @inline(__always)
     func start(_ slot: Slot) {
         unsafe slot.pointee.submitTick = clock.now()
-        if unsafe (shape.isPlain || isPlain(slot)) { unsafe dispatch(slot) } else { unsafe startDetour(slot) }
+        if unsafe (shape.isPlain || isPlain(slot)) { unsafe dispatch(slot) } else { unsafe enterDetour(slot) }
+    }
+
+    @inline(never)
+    private func enterDetour(_ slot: Slot) {
+        unsafe slot.pointee.isStarting = true
+        unsafe startDetour(slot)
+        unsafe slot.pointee.isStarting = false
     }
 
     /// Hands a request to the module, or to the end of the queue when the device has no room.
@@ -115,6 +122,12 @@ import Reactors
     func finish(_ slot: Slot, insideSubmit: Bool) {
         unsafe account(slot)
         unsafe slot.pointee.phase = .done
+        unsafe tell(slot, insideSubmit: insideSubmit)
+        if !module.noMemory.isEmpty, module.outstandingCount <= module.noMemory.threshold { retryRefused() }
+    }
+
+    @inline(__always)
+    private func tell(_ slot: Slot, insideSubmit: Bool) {
         switch unsafe slot.pointee.sink {
         case .task:
             // Inside its own submit the task is not parked yet, and looks for itself.
@@ -126,7 +139,12 @@ import Reactors
         case .parent:
             unsafe tellParent(slot)
         }
-        if !module.noMemory.isEmpty, module.outstandingCount <= module.noMemory.threshold { retryRefused() }
+    }
+
+    /// As `finish`, for a request done by its children, which have been counted instead of it.
+    func finishParent(_ slot: Slot) {
+        unsafe slot.pointee.phase = .done
+        unsafe tell(slot, insideSubmit: slot.pointee.isStarting)
     }
 
     @inline(__always)
@@ -232,8 +250,18 @@ import Reactors
         }
     }
 
-    /// Gives up what waits for room in the device.
+    /// Visits the parts of a request that are not complete.
+    func forEachChild(of parent: Slot, _ body: (Slot) -> Void) {
+        unsafe forEachOutstanding { slot in
+            if unsafe slot.pointee.sink == .parent, unsafe slot.pointee.parent == parent { unsafe body(slot) }
+        }
+    }
+
+    /// Gives up what waits in the layer: for room in the device, for memory.
     func abortWaiting() {
+        unsafe forEachOutstanding { slot in
+            if unsafe slot.pointee.detour != nil { unsafe abortDetour(slot) }
+        }
         var waiting = module.noMemory.requests
         module.noMemory.requests = SlotQueue()
         while let slot = unsafe waiting.popFirst() {
@@ -256,7 +284,7 @@ import Reactors
         }
     }
 
-    private func abort(_ slot: Slot) {
+    func abort(_ slot: Slot) {
         if unsafe slot.pointee.detour != nil { return unsafe abortDetour(slot) }
         switch unsafe slot.pointee.phase {
         case .queued:

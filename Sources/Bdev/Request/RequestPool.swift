@@ -28,16 +28,17 @@ import Reactors
     private var isScanning = false
     private var channels: [ObjectIdentifier: ChannelCore] = [:]
     let zeroes: ZeroRegion
+    private var detours: [Detour] = []
 
     init(local: isolated LocalReactor) throws(BdevError) {
         reactor = local.reactor
         loop = local.loop
         do {
             region = try MemoryRegion(byteCount: Self.capacity * MemoryLayout<RequestState>.stride)
+            zeroes = try ZeroRegion()
         } catch {
             throw BdevError(.noMemory, "\(error)")
         }
-        zeroes = ZeroRegion.shared
         // SAFETY: the region is as long as `capacity` slots, page-aligned, and lives as long as self.
         unsafe slots = region.base.bindMemory(to: RequestState.self, capacity: Self.capacity)
         unsafe free = nil
@@ -70,6 +71,7 @@ import Reactors
         unsafe free = slot.pointee.queueNext
         unsafe slot.pointee.core = Unmanaged.passUnretained(core)
         unsafe slot.pointee.phase = .prepared
+        unsafe slot.pointee.abortRequested = false
         return unsafe slot
     }
 
@@ -129,6 +131,9 @@ import Reactors
             "a request token was used after its request was completed")
         return unsafe slot
     }
+
+    func takeDetour() -> Detour { detours.popLast() ?? Detour() }
+    func giveBack(_ detour: Detour) { detours.append(detour) }
 
     /// Visits every slot that was ever used. Control work.
     func forEachSlot(_ body: (Slot) -> Void) {

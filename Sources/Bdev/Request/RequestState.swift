@@ -40,6 +40,8 @@ public import Reactors
     @usableFromInline var sink = Sink.task
     /// The module was asked to give it up.
     var abortRequested = false
+    /// The call that submitted it is on the stack, and looks for itself whether it is done.
+    var isStarting = false
     /// Counts the uses of this slot, so that a stale token is recognized.
     @usableFromInline var generation: UInt16 = 0
     @usableFromInline let index: UInt32
@@ -75,6 +77,8 @@ public import Reactors
 
     /// What only requests that are split, bounced or emulated need.
     var detour: Detour?
+    /// The request this one is a part of.
+    var parent: UnsafeMutablePointer<RequestState>?
 
     init(index: UInt32, core: ChannelCore, spot: ParkingSpot, memory: IOMemory) {
         self.index = index
@@ -85,6 +89,7 @@ public import Reactors
         unsafe handler = nil
         unsafe channel = nil
         unsafe batch = nil
+        unsafe parent = nil
         unsafe queueNext = nil
     }
 }

@@ -12,5 +12,8 @@
 #include "clinux_clock.h"
 #include "clinux_event.h"
 #include "clinux_memory.h"
+#include "clinux_system.h"
+#include "clinux_uring.h"
+#include "clinux_file.h"
 
 #endif

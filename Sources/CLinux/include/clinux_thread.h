@@ -41,5 +41,7 @@ int clinux_start_pinned_thread(
 /// The same without pinning.
 int clinux_start_thread(uint64_t *_Nonnull thread, void (*_Nonnull body)(void *_Nonnull), void *_Nonnull context);
 void clinux_join_thread(uint64_t thread);
+/// Its resources go with it; it cannot be joined any more.
+void clinux_detach_thread(uint64_t thread);
 
 #endif

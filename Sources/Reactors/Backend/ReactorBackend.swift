@@ -6,6 +6,8 @@ package protocol ReactorBackend: AnyObject, Sendable {
     var clock: ReactorClock { get }
     /// The ring through which this reactor reaches files and devices. Called on the reactor, once. Must not block.
     func makeRing(options: Ring.Options) throws(RingError) -> Ring
+    /// What stands in when `makeRing(options:)` throws: the same operations, done by threads. Called on the reactor, once.
+    func makeThreadRing(options: Ring.Options) -> Ring
     /// Waits until `wake()` is called, a completion is ready on `ring`, or `deadline` (ticks) has come. May block; called on the
     /// reactor, and only when it has nothing to run. May return early.
     func sleep(until deadline: UInt64?, ring: Ring?)
@@ -13,6 +15,12 @@ package protocol ReactorBackend: AnyObject, Sendable {
     func wake()
     /// A random word. Must not block.
     func random() -> UInt64
+}
+
+extension ReactorBackend {
+    package func makeThreadRing(options: Ring.Options) -> Ring {
+        preconditionFailure("this backend's ring cannot be refused")
+    }
 }
 
 /// Linux underneath.
@@ -28,6 +36,10 @@ package final class KernelBackend: ReactorBackend, @unchecked Sendable {
 
     package func makeRing(options: Ring.Options) throws(RingError) -> Ring {
         try KernelRing(options: options, wakeEvent: event)
+    }
+
+    package func makeThreadRing(options: Ring.Options) -> Ring {
+        ThreadPoolRing(options: options, wakeEvent: event)
     }
 
     package func sleep(until deadline: UInt64?, ring: Ring?) {

@@ -23,6 +23,8 @@ open class Poller {
     final var period: UInt64 = 0
     /// The next visit of a poller with a period.
     final var timer: ReactorTimer?
+    /// What the reactor publishes while it is visited; its place among the reactor's names.
+    final var activity = ReactorActivity.turn
     /// Visits so far.
     final var runCount: UInt64 = 0
     /// Visits that found work.

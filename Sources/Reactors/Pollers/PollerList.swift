@@ -45,18 +45,19 @@
 
     /// One visit to the poller at `index`.
     @inline(__always)
-    func visit(_ index: Int) -> PollResult {
+    func visit(_ index: Int, by loop: ReactorLoop) -> PollResult {
         // SAFETY: below `count`; `owned` keeps the poller alive, and a removed one is forgotten between walks only.
-        unsafe active[index]._withUnsafeGuaranteedRef { $0.visit() }
+        unsafe active[index]._withUnsafeGuaranteedRef { $0.visit(by: loop) }
     }
 }
 
 extension Poller {
     /// One visit, if it is not paused or removed.
     @inline(__always)
-    final func visit() -> PollResult {
+    final func visit(by loop: ReactorLoop) -> PollResult {
         if state != .waiting { return .idle }
         state = .running
+        loop.publish(activity)
         let result = poll()
         runCount &+= 1
         if result == .busy { busyCount &+= 1 }

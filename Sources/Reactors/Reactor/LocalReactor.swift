@@ -3,7 +3,7 @@
 /// An actor whose executor is the reactor. Code that is given an `isolated LocalReactor` runs on that reactor and calls all of this
 /// without `await`; from anywhere else the same calls do not compile without one.
 public actor LocalReactor {
-    public nonisolated let reactor: Reactor
+    public nonisolated unowned let reactor: Reactor
 
     public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe reactor.asUnownedSerialExecutor() }
 

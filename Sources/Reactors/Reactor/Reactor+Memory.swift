@@ -25,5 +25,16 @@ extension ReactorLoop {
 
 extension Reactor {
     /// The pool has mapped more memory: the ring, if there is one, should know it.
-    func poolDidGrow(_ region: MemoryRegion) {}
+    func poolDidGrow(_ region: MemoryRegion) { _ = loop.ring?.register(region) }
+
+    /// The last act on the reactor's thread, when nothing will run there any more: closes the ring and lets go of the memory and of what
+    /// the layer above kept here, which all refer back to the reactor.
+    ///
+    /// - Returns: operations of the ring that had to be abandoned; their memory is left in place for good.
+    package func tearDown() -> Int {
+        loop.attachment = nil
+        let abandoned = loop.closeRing()
+        loop.pool = nil
+        return abandoned
+    }
 }

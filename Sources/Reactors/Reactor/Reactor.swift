@@ -10,6 +10,8 @@ import Synchronization
 @safe public final class Reactor: SerialExecutor, @unchecked Sendable {
     /// The core it is pinned to.
     public let core: Int
+    /// The NUMA node of that core.
+    public let node: Int
     /// Its place in its group, from 0.
     public let index: Int
     /// The name of its thread, as `top -H` shows it.
@@ -34,11 +36,16 @@ import Synchronization
     /// True while the thread is, or is about to be, asleep: only then do senders pay for a wake-up.
     private let isAsleep = Atomic<Bool>(false)
     let stopRequested = Atomic<Bool>(false)
-    /// For the watchdog: turns done, and what is running now.
-    let turns = Atomic<UInt64>(0)
+    /// Set when the thread has run everything and is about to end: what is sent from then on would never run.
+    private let hasEnded = Atomic<Bool>(false)
+    /// gettid(2) of the thread; 0 before it runs.
+    let threadID = Atomic<Int32>(0)
 
-    package init(core: Int, index: Int, name: String? = nil, backend: any ReactorBackend, options: ReactorOptions) {
+    package init(
+        core: Int, node: Int = 0, index: Int, name: String? = nil, backend: any ReactorBackend, options: ReactorOptions
+    ) {
         self.core = core
+        self.node = node
         self.index = index
         self.name = name ?? "reactor_\(core)"
         self.backend = backend
@@ -77,6 +84,14 @@ import Synchronization
         if isCurrent {
             loop.push(arrival)
         } else {
+            // Before the push: afterwards the thread may have run the work and ended, and all was well.
+            precondition(
+                !hasEnded.load(ordering: .relaxed),
+                "work was sent to \(name) after it was shut down: end the tasks that use it first")
+            // Once pushed, the work may run and end with the last reference to this reactor while this thread is still in here.
+            // SAFETY: retained and released here.
+            let kept = unsafe Unmanaged.passRetained(self)
+            defer { unsafe kept.release() }
             remote.push(arrival)
             wakeIfAsleep()
         }
@@ -112,12 +127,24 @@ import Synchronization
         }
     }
 
+    /// Whether the thread has been asked to stop and nothing is left in the queue from elsewhere. On the reactor's thread.
+    func mayEnd() -> Bool {
+        if !stopRequested.load(ordering: .acquiring) { return false }
+        hasEnded.store(true, ordering: .relaxed)
+        atomicMemoryFence(ordering: .sequentiallyConsistent)
+        if remote.isEmpty { return true }
+        hasEnded.store(false, ordering: .relaxed)
+        return false
+    }
+
     /// Sleeps until there is something to do or `deadline` comes. On the reactor's thread.
     func sleepIfNothingArrived(until deadline: UInt64?) {
         isAsleep.store(true, ordering: .relaxed)
         atomicMemoryFence(ordering: .sequentiallyConsistent)
         if remote.isEmpty && !stopRequested.load(ordering: .relaxed) {
+            loop.publish(.asleep)
             backend.sleep(until: deadline, ring: loop.ring)
+            loop.publish(.turn)
         }
         isAsleep.store(false, ordering: .relaxed)
     }
@@ -138,10 +165,10 @@ import Synchronization
     }
 
     /// Makes the calling thread this reactor's, for the time of `body`. A thread is one reactor's at a time.
-    package func asCurrent<Result>(_ body: () -> Result) -> Result {
+    package func asCurrent<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
         let outer = unsafe clinux_current_reactor()
         unsafe clinux_set_current_reactor(Unmanaged.passUnretained(self).toOpaque())
         defer { unsafe clinux_set_current_reactor(outer) }
-        return body()
+        return try body()
     }
 }

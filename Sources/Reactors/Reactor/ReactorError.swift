@@ -4,7 +4,9 @@ public import SystemPackage
 public struct ReactorError: Error, Sendable, CustomStringConvertible {
     /// What kind of failure it is. More kinds may be added.
     public struct Code: Hashable, Sendable {
-        private enum Kind { case invalidCoreList, coreUnavailable, coreInUse, resourceExhausted, stopped }
+        private enum Kind {
+            case invalidCoreList, coreUnavailable, coreInUse, resourceExhausted, stopped, topologyUnreadable
+        }
         private let kind: Kind
         private init(_ kind: Kind) { self.kind = kind }
 
@@ -18,6 +20,8 @@ public struct ReactorError: Error, Sendable, CustomStringConvertible {
         public static let resourceExhausted = Code(.resourceExhausted)
         /// The reactor has been shut down.
         public static let stopped = Code(.stopped)
+        /// The files that describe the machine are missing or make no sense.
+        public static let topologyUnreadable = Code(.topologyUnreadable)
     }
 
     public let code: Code

@@ -15,25 +15,29 @@ import Synchronization
     private struct Hot: ~Copyable {
         var ready: JobRing
         var parking: ParkingTable
+        var timers = TimerQueue()
+        var ring: Ring?
+        var figures = Figures()
+        /// When this turn began, in ticks.
+        var turnStart: UInt64 = 0
         /// How many more awaits the running job may have completed without giving way.
         var synchronousBudget = 0
     }
 
     let pollers = PollerList()
-    var timers = TimerQueue()
-    var ring: Ring?
+    /// Those with a period: between visits only their timers know them.
+    private var periodicPollers: [Poller] = []
     var pool: BufferPool!
+    /// Why the kernel gave no ring.
+    package var ringFailure: RingError?
     /// What the layer above keeps on each reactor.
     package var attachment: AnyObject?
-    var activity = Activity.idle
-    var figures = Figures()
-    /// When this turn began, in ticks.
-    private(set) var turnStart: UInt64 = 0
+    // What other threads may look at: stored by the reactor's thread, waited for by nobody.
+    let activity = Atomic<UInt32>(ReactorActivity.asleep.word)
+    let turns = Atomic<UInt64>(0)
+    let pollerNames = PollerNames()
 
     private static let synchronousBudgetPerJob = 32
-
-    /// What the watchdog names.
-    enum Activity { case idle, jobs, poller(Poller), timer, ring }
 
     struct Figures {
         var busy: UInt64 = 0
@@ -41,6 +45,7 @@ import Synchronization
         var jobs: UInt64 = 0
         var turns: UInt64 = 0
         var longestTurn: UInt64 = 0
+        var sleeps: UInt64 = 0
     }
 
     init(clock: ReactorClock, options: ReactorOptions, remote: RemoteQueue) {
@@ -61,6 +66,26 @@ import Synchronization
     // SAFETY (all of `hot`): it lives as long as the loop, and only the reactor's thread touches it.
 
     @inline(__always)
+    var figures: Figures { unsafe hot.pointee.figures }
+
+    /// The io_uring ring, once there is one.
+    @inline(__always)
+    package var ring: Ring? {
+        get { unsafe hot.pointee.ring }
+        set { unsafe hot.pointee.ring = newValue }
+    }
+
+    var parkedCount: Int { unsafe hot.pointee.parking.parkedCount }
+    /// Jobs and messages that are ready to run.
+    package var readyCount: Int { unsafe hot.pointee.ready.count }
+
+    /// What the reactor stands on.
+    var backend: any ReactorBackend { unsafe reactor.backend }
+
+    @inline(__always)
+    func publish(_ now: ReactorActivity) { activity.store(now.word, ordering: .relaxed) }
+
+    @inline(__always)
     func push(_ arrival: Arrival) { unsafe hot.pointee.ready.push(arrival) }
 
     func attach(to reactor: Reactor) {
@@ -71,7 +96,8 @@ import Synchronization
 
     /// Visits everything once: what other threads sent, the queue, the pollers, due timers, the ring.
     package func turn() -> PollResult {
-        turnStart = clock.now()
+        let now = clock.now()
+        unsafe hot.pointee.turnStart = now
         var result = PollResult.idle
         if !remote.isEmpty, unsafe remote.drain(into: &hot.pointee.ready, limit: options.jobsPerTurn) { result = .busy }
         if unsafe !hot.pointee.ready.isEmpty {
@@ -79,25 +105,31 @@ import Synchronization
             result = .busy
         }
         result.combine(runPollers())
-        if timers.nextDeadline <= turnStart {
-            runTimers()
+        if unsafe hot.pointee.timers.nextDeadline <= now {
+            runTimers(dueAt: now)
             result = .busy
         }
-        if let ring { result.combine(ring.turn()) }
+        if let ring = unsafe hot.pointee.ring {
+            publish(.ring)
+            result.combine(ring.turn())
+        }
         if unsafe !hot.pointee.ready.isEmpty { result = .busy }
-        figures.turns &+= 1
+        unsafe hot.pointee.figures.turns &+= 1
+        turns.store(unsafe hot.pointee.figures.turns, ordering: .relaxed)
         return result
     }
 
     private func runJobs() {
+        publish(.jobs)
         // SAFETY: the reactor outlives its loop, and its executors outlive it.
         let reactor = unsafe self.reactor!
         let serial = unsafe reactor.asUnownedSerialExecutor()
         let task = unsafe reactor.preference.asUnownedTaskExecutor()
         var budget = unsafe min(hot.pointee.ready.count, options.jobsPerTurn)
-        figures.jobs &+= UInt64(budget)
         while budget > 0, let arrival = unsafe hot.pointee.ready.pop() {
             unsafe hot.pointee.synchronousBudget = Self.synchronousBudgetPerJob
+            // One by one: whoever shuts a group down relies on a job seeing exactly what ran before it.
+            unsafe hot.pointee.figures.jobs &+= 1
             unsafe run(arrival, serial, task)
             budget -= 1
         }
@@ -118,18 +150,21 @@ import Synchronization
 
     private func runPollers() -> PollResult {
         var result = PollResult.idle
-        for index in 0..<pollers.count { result.combine(pollers.visit(index)) }
+        for index in 0..<pollers.count { result.combine(pollers.visit(index, by: self)) }
         pollers.sweepIfNeeded()
         return result
     }
 
-    private func runTimers() {
-        while let timer = timers.popDue(at: turnStart) {
+    private func runTimers(dueAt now: UInt64) {
+        // A timer that sets another for now does not hold the turn: that one is due on the next.
+        let count = unsafe hot.pointee.timers.sequence
+        while let timer = unsafe hot.pointee.timers.popDue(at: now, amongFirst: count) {
+            publish(.timer)
             switch timer.fire() {
             case .run(let body): body()
             case .unpark(let spot): unpark(spot)
             case .poll(let poller):
-                _ = poller.visit()
+                _ = poller.visit(by: self)
                 rearm(poller)
             case nil: break
             }
@@ -173,7 +208,13 @@ import Synchronization
         precondition(poller.state == .unregistered, "poller '\(poller.name)' is on a reactor already")
         poller.state = .waiting
         poller.period = period.map { max(1, clock.ticks($0)) } ?? 0
-        if poller.period == 0 { pollers.add(poller) } else { rearm(poller) }
+        poller.activity = .poller(slot: pollerNames.add(poller.name))
+        if poller.period == 0 {
+            pollers.add(poller)
+        } else {
+            periodicPollers.append(poller)
+            rearm(poller)
+        }
     }
 
     /// The next visit is a period after this one, not after the last due time: a reactor that was held up does not catch up.
@@ -181,13 +222,20 @@ import Synchronization
         if poller.state != .waiting { return }
         let timer = ReactorTimer(deadline: clock.now() &+ poller.period, action: .poll(poller))
         poller.timer = timer
-        timers.add(timer)
+        unsafe hot.pointee.timers.add(timer)
     }
 
     package func remove(_ poller: Poller) {
+        if poller.state == .removed { return }
+        precondition(poller.state != .unregistered, "poller '\(poller.name)' is on no reactor")
         poller.state = .removed
         poller.timer?.cancel()
-        pollers.scheduleSweep()
+        pollerNames.remove(poller.activity.pollerSlot!)
+        if poller.period == 0 { pollers.scheduleSweep() } else { periodicPollers.removeAll { $0 === poller } }
+    }
+
+    var registeredPollers: [Poller] {
+        pollers.all.filter { $0.state != .removed } + periodicPollers.sorted { $0.name < $1.name }
     }
 
     package func pause(_ poller: Poller) {
@@ -216,30 +264,28 @@ import Synchronization
 
     func schedule(at deadline: UInt64, _ action: ReactorTimer.Action) -> ReactorTimer {
         let timer = ReactorTimer(deadline: deadline, action: action)
-        timers.add(timer)
+        unsafe hot.pointee.timers.add(timer)
         return timer
     }
 
     // MARK: For the simulator
 
-    /// Jobs and messages that are ready to run.
-    package var queuedJobCount: Int { unsafe hot.pointee.ready.count }
-
     /// Lets the job `offset` places behind the first run next.
     package func bringForward(_ offset: Int) { unsafe hot.pointee.ready.bringForward(offset) }
 
     /// The instant of the earliest timer, in ticks; `.max` when there is none.
-    package var nextDeadline: UInt64 { timers.nextDeadline }
+    package var nextDeadline: UInt64 { unsafe hot.pointee.timers.nextDeadline }
 
     /// Whether a timer waits that is not the next visit to a poller. Looks at every timer.
-    package var hasTimersBesidesPollers: Bool { timers.hasTimersBesidesPollers }
+    package var hasTimersBesidesPollers: Bool { unsafe hot.pointee.timers.hasTimersBesidesPollers }
 
     /// Drops what refers back to the reactor.
     func letGo() {
         for poller in pollers.all { poller.state = .removed }
         pollers.scheduleSweep()
         pollers.sweepIfNeeded()
-        timers = TimerQueue()
+        periodicPollers = []
+        unsafe hot.pointee.timers = TimerQueue()
         attachment = nil
         ring = nil
         pool = nil
@@ -258,28 +304,36 @@ import Synchronization
         while true {
             let result = turn()
             let end = clock.now()
-            account(result, from: turnStart, to: end)
+            account(result, from: unsafe hot.pointee.turnStart, to: end)
             if result == .busy {
                 lastWork = end
                 continue
             }
-            if unsafe reactor.stopRequested.load(ordering: .acquiring), remote.isEmpty { break }
+            if unsafe reactor.mayEnd() { break }
             if result == .idle, let spin, end &- lastWork >= spin {
-                let deadline = timers.nextDeadline
+                let deadline = unsafe hot.pointee.timers.nextDeadline
                 unsafe reactor.sleepIfNothingArrived(until: deadline == .max ? nil : deadline)
                 let awake = clock.now()
-                figures.idle &+= awake &- end
+                unsafe hot.pointee.figures.idle &+= awake &- end
+                unsafe hot.pointee.figures.sleeps &+= 1
                 lastWork = awake
+            } else if let ring, ring.yieldsCore {
+                clinux_yield()
             } else {
                 clinux_spin_hint()
             }
         }
+        publish(.asleep)
     }
 
     private func account(_ result: PollResult, from start: UInt64, to end: UInt64) {
         let elapsed = end &- start
-        if result == .busy { figures.busy &+= elapsed } else { figures.idle &+= elapsed }
-        if elapsed > figures.longestTurn { figures.longestTurn = elapsed }
+        if result == .busy {
+            unsafe hot.pointee.figures.busy &+= elapsed
+        } else {
+            unsafe hot.pointee.figures.idle &+= elapsed
+        }
+        unsafe hot.pointee.figures.longestTurn = max(hot.pointee.figures.longestTurn, elapsed)
     }
 }
 

@@ -24,5 +24,10 @@ public struct ReactorOptions: Sendable {
     /// How many jobs and messages one turn runs before it looks at pollers and timers again. At least 1.
     package var jobsPerTurn = 512
 
+    /// Whether a second reactor on the same core is refused, in this process and in others: see ``CoreLock``.
+    public var locksCores = true
+    /// Where the locks lie.
+    public var coreLockDirectory = CoreLock.standardDirectory
+
     public init() {}
 }

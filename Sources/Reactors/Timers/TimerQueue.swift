@@ -42,7 +42,8 @@ struct TimerQueue {
     }
 
     private var heap = Heap<Entry>()
-    private var sequence: UInt64 = 0
+    /// Counts the timers added.
+    private(set) var sequence: UInt64 = 0
     /// `.max` when there is none.
     private(set) var nextDeadline = UInt64.max
 
@@ -61,10 +62,10 @@ struct TimerQueue {
         nextDeadline = min(nextDeadline, timer.deadline)
     }
 
-    /// The earliest timer that is due at `now`; cancelled ones are dropped on the way.
-    mutating func popDue(at now: UInt64) -> ReactorTimer? {
+    /// The earliest timer that is due at `now`, if it was among the first `count` added; cancelled ones are dropped on the way.
+    mutating func popDue(at now: UInt64, amongFirst count: UInt64) -> ReactorTimer? {
         defer { nextDeadline = heap.min?.deadline ?? .max }
-        while let first = heap.min, first.deadline <= now {
+        while let first = heap.min, first.deadline <= now, first.sequence <= count {
             let timer = heap.removeMin().timer
             if !timer.isCancelled { return timer }
         }
