@@ -24,6 +24,7 @@ let libraries: [Target] = [
 let tests: [Target] = [
     .testTarget(name: "LintTests"),
     .testTarget(name: "SimulatedReactorsTests", dependencies: ["Reactors", "SimulatedReactors"]),
+    .testTarget(name: "BdevTests", dependencies: ["Bdev", "NullBdev", "Reactors", "SimulatedReactors"]),
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
