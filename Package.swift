@@ -24,7 +24,12 @@ let libraries: [Target] = [
 let tests: [Target] = [
     .testTarget(name: "LintTests"),
     .testTarget(name: "SimulatedReactorsTests", dependencies: ["Reactors", "SimulatedReactors"]),
-    .testTarget(name: "BdevTests", dependencies: ["Bdev", "NullBdev", "Reactors", "SimulatedReactors"]),
+    .testTarget(
+        name: "BdevTests",
+        dependencies: [
+            "Bdev", "NullBdev", "Reactors", "SimulatedReactors",
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
