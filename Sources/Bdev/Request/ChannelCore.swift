@@ -57,6 +57,15 @@ import Reactors
         if unsafe (shape.isPlain || isPlain(slot)) { unsafe dispatch(slot) } else { unsafe enterDetour(slot) }
     }
 
+    /// Starts a prepared request without data. One of no blocks succeeds, and the device need not hear of it.
+    func startWithoutData(_ slot: Slot) {
+        let type = unsafe slot.pointee.type
+        if unsafe slot.pointee.blockCount > 0 || (type != .unmap && type != .writeZeroes) { return unsafe start(slot) }
+        unsafe slot.pointee.status = .success
+        unsafe slot.pointee.phase = .done
+        unsafe tell(slot, insideSubmit: true)
+    }
+
     @inline(never)
     private func enterDetour(_ slot: Slot) {
         unsafe slot.pointee.isStarting = true

@@ -58,7 +58,8 @@ public import Reactors
         guard let memory = IOBuffer.memory(of: buffer) else { preconditionFailure("a read or write needs a buffer") }
         let slot = unsafe try prepare(type, memory, offset)
         unsafe slot.pointee.buffer = buffer.take()
-        unsafe begin(slot, tag, handler)
+        unsafe assign(slot, tag, handler)
+        unsafe core.start(slot)
     }
 
     /// An I/O without data: unmap, write zeroes, flush.
@@ -68,16 +69,16 @@ public import Reactors
         _ type: IOType, at offset: BdevOffset, count: BdevLength, tag: UInt64 = 0, handler: IOHandler
     ) throws(BdevError) {
         let slot = unsafe try prepare(type, offset, count)
-        unsafe begin(slot, tag, handler)
+        unsafe assign(slot, tag, handler)
+        unsafe core.startWithoutData(slot)
     }
 
     @inline(__always)
-    private func begin(_ slot: Slot, _ tag: UInt64, _ handler: IOHandler) {
+    private func assign(_ slot: Slot, _ tag: UInt64, _ handler: IOHandler) {
         unsafe slot.pointee.sink = .handler
         unsafe slot.pointee.handler = Unmanaged.passUnretained(handler)
         unsafe slot.pointee.tag = tag
         handler.enter()
-        unsafe core.start(slot)
     }
 
     // MARK: Checks

@@ -106,7 +106,7 @@ public import Reactors
                 unsafe slot.pointee.sink = .batch
                 unsafe slot.pointee.batch = control
                 unsafe slot.pointee.tag = UInt64(truncatingIfNeeded: index)
-                unsafe core.start(slot)
+                if unsafe slot.pointee.segmentCount > 0 { unsafe core.start(slot) } else { unsafe core.startWithoutData(slot) }
             } catch {
                 unsafe entries[index].status = .failed
                 unsafe control.pointee.remaining -= 1
