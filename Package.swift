@@ -18,7 +18,6 @@ let libraries: [Target] = [
         name: "Bdev",
         dependencies: ["Reactors", .product(name: "Logging", package: "swift-log")]),
     .target(name: "NullBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Null"),
-    .executableTarget(name: "probe", dependencies: ["Bdev", "NullBdev", "Reactors"], path: "Examples/Probe"),
 ]
 
 let tests: [Target] = [

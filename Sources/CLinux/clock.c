@@ -12,7 +12,8 @@ uint64_t clinux_thread_cpu_nanoseconds(void) {
 
 bool clinux_counter_is_reliable(void) {
 #if defined(__x86_64__)
-    // Guests run on kvm-clock or hyperv's page, both computed from the same counter and offered only where it is stable.
+    // Guests run on kvm-clock or hyperv's page, both computed from the same counter and offered only where it is
+    // stable.
     char name[32] = {0};
     int file = open("/sys/devices/system/clocksource/clocksource0/available_clocksource", O_RDONLY | O_CLOEXEC);
     if (file < 0) return false;

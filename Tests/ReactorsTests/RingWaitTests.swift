@@ -64,7 +64,7 @@ import Testing
 @Suite struct `The ring of a reactor` {
     @Test(arguments: RingKind.allCases)
     func `serves an operation that ends while the reactor sleeps`(_ kind: RingKind) async throws {
-        var options = ReactorOptions()
+        var options = ReactorOptions.test
         options.idlePolicy = .adaptive(spin: .zero)
         options.ring.isForbidden = kind == .threads
         let group = try ReactorGroup(cores: [0], options: options)
@@ -99,7 +99,7 @@ import Testing
     private let served = Counter()
 
     @Test func `a forbidden ring says what was tried, why and what to do, and is not tried again`() async throws {
-        var options = ReactorOptions()
+        var options = ReactorOptions.test
         options.ring.isForbidden = true
         let group = try ReactorGroup(cores: [0], options: options)
         defer { group.shutDown() }

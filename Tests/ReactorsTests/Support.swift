@@ -1,4 +1,5 @@
 import Synchronization
+import SystemPackage
 import Testing
 
 @testable import Reactors
@@ -38,11 +39,13 @@ final class ManualReactor: @unchecked Sendable {
         // SAFETY: as for the reactor.
         let clock = ReactorClock.simulated()
         func makeRing(options: Ring.Options) throws(RingError) -> Ring {
-            preconditionFailure("a manual reactor has no ring")
+            throw RingError(
+                attempt: "a ring", cause: .notSupported, reason: "a manual reactor has no kernel",
+                advice: "use a real one")
         }
         func sleep(until deadline: UInt64?, ring: Ring?) {}
         func wake() {}
-        func random() -> UInt64 { 0 }
+        func randomWord() -> UInt64 { 0 }
     }
 
     init() { reactor = Reactor(core: 0, index: 0, name: "manual", backend: backend, options: .test) }

@@ -7,8 +7,10 @@ public struct BdevError: Error, Sendable, CustomStringConvertible {
     /// What kind of failure it is. More kinds may be added.
     public struct Code: Hashable, Sendable, CustomStringConvertible {
         enum Kind: String {
-            case noSuchBdev, nameInUse, invalidGeometry, invalidArgument, notPermitted, claimed, notSupported, outOfRange
-            case misaligned, bufferTooSmall, readOnly, removed, busy, aborted, noMemory, mediaError, noSpace, deviceFailed
+            case noSuchBdev, nameInUse, invalidGeometry, invalidArgument, notPermitted, claimed, notSupported,
+                outOfRange
+            case misaligned, bufferTooSmall, readOnly, removed, busy, aborted, noMemory, mediaError, noSpace,
+                deviceFailed
             case miscompare, closed, moduleFailed, unsafeTarget, timedOut
         }
         let kind: Kind

@@ -1,12 +1,11 @@
-import SystemPackage
-
 public import Reactors
+import SystemPackage
 
 /// The easy way to write a module: one async function that does an I/O from beginning to end.
 ///
-/// Subclass it and override ``perform(_:)``. A fixed number of tasks that live as long as the channel work off the requests, so that many
-/// are in progress at once and none costs a task of its own. It costs a few suspensions for each I/O; the fast way is to subclass
-/// ``BdevModuleChannel`` itself.
+/// Subclass it and override ``perform(_:)``. A fixed number of tasks that live as long as the channel work off the
+/// requests, so that many are in progress at once and none costs a task of its own. It costs a few suspensions for each
+/// I/O; the fast way is to subclass ``BdevModuleChannel`` itself.
 ///
 /// The tasks prefer the reactor: whatever `perform` awaits resumes there, and what the channel holds needs no lock.
 open class AsyncModuleChannel: BdevModuleChannel {
@@ -33,8 +32,8 @@ open class AsyncModuleChannel: BdevModuleChannel {
 
     /// Does one I/O: returning is success. Called on the reactor; up to `concurrency` at once.
     ///
-    /// The request's memory may be used until this returns or throws. Throw `BdevError` with a `status` to pass a device's answer on;
-    /// `noMemory` asks the layer to try again later.
+    /// The request's memory may be used until this returns or throws. Throw `BdevError` with a `status` to pass a
+    /// device's answer on; `noMemory` asks the layer to try again later.
     open func perform(_ request: borrowing IORequest) async throws(BdevError) {
         preconditionFailure("\(Self.self) does not override perform(_:)")
     }

@@ -4,7 +4,8 @@ public import Reactors
 public protocol BdevModule: AnyObject, Sendable {
     /// What errors and statistics call it; one module of a name in an engine.
     var name: String { get }
-    /// Called once, when the engine takes the module in, on the engine's reactor. Bdevs may be registered through `host` from here on.
+    /// Called once, when the engine takes the module in, on the engine's reactor. Bdevs may be registered through
+    /// `host` from here on.
     func start(_ host: BdevModuleHost) async throws(BdevError)
     /// Called once, after every bdev of the module is gone, on the engine's reactor.
     func stop() async
@@ -26,7 +27,8 @@ public struct BdevModuleHost: Sendable {
         try await engine.add(properties, driver: driver, module: module)
     }
 
-    /// Takes a bdev of this module away: refuses new opens, tells those who have it open, waits until they have closed it.
+    /// Takes a bdev of this module away: refuses new opens, tells those who have it open, waits until they have closed
+    /// it.
     ///
     /// - Throws: `noSuchBdev` when this module has none of that name, `busy` when it is on its way out already.
     public func unregister(_ name: String) async throws(BdevError) {
@@ -49,7 +51,8 @@ public protocol BdevDriver: AnyObject, Sendable {
     func makeChannel(
         on local: isolated LocalReactor, requests: RequestTable
     ) async throws(BdevError) -> BdevModuleChannel
-    /// The last call: no channel is left and nobody has it open. Gives back what the bdev held. On the engine's reactor.
+    /// The last call: no channel is left and nobody has it open. Gives back what the bdev held. On the engine's
+    /// reactor.
     func destroy() async
 }
 
@@ -87,7 +90,8 @@ public struct BdevUUID: Hashable, Sendable, CustomStringConvertible {
             return String(repeating: "0", count: max(0, digits - text.count)) + text
         }
         let first = hex(high, 16), second = hex(low, 16)
-        return "\(first.prefix(8))-\(first.dropFirst(8).prefix(4))-\(first.suffix(4))-\(second.prefix(4))-\(second.suffix(12))"
+        return
+            "\(first.prefix(8))-\(first.dropFirst(8).prefix(4))-\(first.suffix(4))-\(second.prefix(4))-\(second.suffix(12))"
     }
 }
 

@@ -104,8 +104,8 @@ public final class BdevDescriptor: Sendable {
 
     // MARK: Events
 
-    /// What happens to the bdev while it is open. One consumer; a second call ends the first one's stream. Ends when the descriptor
-    /// is closed.
+    /// What happens to the bdev while it is open. One consumer; a second call ends the first one's stream. Ends when
+    /// the descriptor is closed.
     public var events: AsyncStream<BdevEvent> {
         AsyncStream { continuation in
             state.withLock { state in
@@ -116,7 +116,9 @@ public final class BdevDescriptor: Sendable {
     }
 
     func bdevWillBeRemoved() { _ = state.withLock { $0.events?.yield(.removed) } }
-    func bdevWasResized(to blockCount: UInt64) { _ = state.withLock { $0.events?.yield(.resized(blockCount: blockCount)) } }
+    func bdevWasResized(to blockCount: UInt64) {
+        _ = state.withLock { $0.events?.yield(.resized(blockCount: blockCount)) }
+    }
 }
 
 /// What may happen to an open bdev. More may be added.

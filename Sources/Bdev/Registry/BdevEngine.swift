@@ -30,8 +30,8 @@ public actor BdevEngine {
 
     /// Takes a module in and starts it.
     ///
-    /// - Throws: `nameInUse` when there is a module of that name, `closed` after ``stop()``, and what the module's start throws; the
-    ///   module is not taken in then.
+    /// - Throws: `nameInUse` when there is a module of that name, `closed` after ``stop()``, and what the module's
+    ///   start throws; the module is not taken in then.
     public func register(_ module: some BdevModule) async throws(BdevError) {
         if isStopping { throw BdevError(.closed, "cannot register module '\(module.name)': the engine is stopping") }
         if modules.contains(where: { $0.name == module.name }) {
@@ -46,7 +46,8 @@ public actor BdevEngine {
         }
     }
 
-    /// Removes every bdev, newest first, and stops the modules in reverse order. Waits until whoever has a bdev open has closed it.
+    /// Removes every bdev, newest first, and stops the modules in reverse order. Waits until whoever has a bdev open
+    /// has closed it.
     public func stop() async {
         if isStopping { return }
         isStopping = true
@@ -64,7 +65,7 @@ public actor BdevEngine {
         if isStopping { throw BdevError(.closed, bdev: name, "cannot register a bdev: the engine is stopping") }
         if name.isEmpty { throw BdevError(.invalidArgument, "a bdev needs a name") }
         try properties.geometry.validate(name: name)
-        let uuid = properties.uuid ?? BdevUUID(random: home.backend.random(), home.backend.random())
+        let uuid = properties.uuid ?? BdevUUID(random: home.backend.randomWord(), home.backend.randomWord())
         let all = Set([name, uuid.description] + properties.aliases)
         for candidate in all.sorted() {
             if candidate.isEmpty { throw BdevError(.invalidArgument, bdev: name, "an alias cannot be empty") }
@@ -128,7 +129,8 @@ public actor BdevEngine {
     func remove(_ name: String, module: String) async throws(BdevError) {
         let bdev = try find(name)
         if bdev.moduleName != module {
-            throw BdevError(.noSuchBdev, bdev: name, "the bdev belongs to module '\(bdev.moduleName)', not to '\(module)'")
+            throw BdevError(
+                .noSuchBdev, bdev: name, "the bdev belongs to module '\(bdev.moduleName)', not to '\(module)'")
         }
         try await takeAway(bdev)
     }

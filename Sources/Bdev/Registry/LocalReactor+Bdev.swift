@@ -44,7 +44,8 @@ extension ChannelCore {
         return self
     }
 
-    /// The bdev is going away: new I/O is refused, what waits for the device is given up, what the device has finishes by itself.
+    /// The bdev is going away: new I/O is refused, what waits for the device is given up, what the device has finishes
+    /// by itself.
     func stopAccepting() {
         accepted = []
         abortWaiting()

@@ -1,27 +1,46 @@
 public import Reactors
 
+// SAFETY (below): the slot is this call's from `prepare` until it is given back below.
+
 /// The async face of one bdev on one reactor, for one descriptor.
 ///
-/// An actor on its reactor. Code isolated to it (see ``BdevDescriptor/withChannel(on:_:)``) suspends at most once for an I/O and comes back
-/// on the reactor; an I/O that completes at once does not suspend. The same methods called from an ordinary task work too and cost two
-/// crossings between threads each, several microseconds.
+/// An actor on its reactor. Code isolated to it (see ``BdevDescriptor/withChannel(on:_:)``) suspends at most once for
+/// an I/O and comes back on the reactor; an I/O that completes at once does not suspend. The same methods called from
+/// an ordinary task work too and cost two crossings between threads each, several microseconds.
 ///
-/// Every operation throws before anything is queued when it is not permitted, not supported, out of range or misaligned, and after the
-/// device has let go of the memory when it fails. Cancelling the task asks the device to give the I/O up and then waits for it all the
-/// same; it is noticed within 10 ms, and an I/O that is done by then simply succeeds.
+/// Every operation throws before anything is queued when it is not permitted, not supported, out of range or
+/// misaligned, and after the device has let go of the memory when it fails. Cancelling the task asks the device to give
+/// the I/O up and then waits for it all the same; it is noticed within 10 ms, and an I/O that is done by then simply
+/// succeeds.
 @safe public actor BdevChannel {
     private nonisolated let parts: Parts
     private nonisolated let lot: ParkingLot
     public nonisolated let reactor: Reactor
     private nonisolated let descriptor: BdevDescriptor
 
-    /// What the path of an I/O touches. Unchecked Sendable: used on the reactor only, which the path checks by its thread instead of
-    /// by a hop.
+    /// What the path of an I/O touches. Unchecked Sendable: used on the reactor only, which the path checks by its
+    /// thread instead of by a hop.
     private struct Parts: @unchecked Sendable {
         let face: EngineChannel
         let core: ChannelCore
         let pool: RequestPool
-        let loop: ReactorLoop
+        let loop: ReactorConfined<ReactorLoop>
+
+        /// Gives the slot of a complete request back. Its failure, if it failed.
+        @inline(__always)
+        func finish(_ slot: Slot) -> BdevError? {
+            if unsafe !slot.pointee.status.isSuccess { return unsafe fail(slot) }
+            unsafe pool.giveBack(slot)
+            face.leave()
+            return nil
+        }
+
+        @inline(never)
+        func fail(_ slot: Slot) -> BdevError {
+            let error = unsafe core.error(slot)
+            unsafe face.abandon(slot)
+            return error
+        }
     }
 
     /// The synchronous face.
@@ -35,7 +54,7 @@ public import Reactors
         lot = reactor.lot
         parts = Parts(
             face: EngineChannel(core: core, isWritable: descriptor.mode == .readWrite), core: core, pool: core.pool,
-            loop: core.loop)
+            loop: ReactorConfined(core.loop))
     }
 
     func perform<Result: Sendable>(
@@ -46,8 +65,10 @@ public import Reactors
 
     /// Reads into all of `buffer` from `offset`.
     ///
-    /// - Throws: `BdevError`. The buffer is the caller's again in every case; after an error its contents are undefined.
-    public nonisolated(nonsending) func read(at offset: BdevOffset, into buffer: inout IOBuffer) async throws(BdevError) {
+    /// - Throws: `BdevError`. The buffer is the caller's again in every case; after an error its contents are
+    ///   undefined.
+    public nonisolated(nonsending) func read(at offset: BdevOffset, into buffer: inout IOBuffer) async throws(BdevError)
+    {
         if !reactor.isCurrent { return try await transferFromElsewhere(.read, buffer.memory, offset) }
         let slot = unsafe try parts.face.prepare(.read, buffer.memory, offset)
         unsafe try await run(slot)
@@ -56,7 +77,9 @@ public import Reactors
     /// Writes all of `buffer` at `offset`.
     ///
     /// - Throws: `BdevError`. After an error the blocks may hold the old data, the new, or a mixture by block.
-    public nonisolated(nonsending) func write(from buffer: borrowing IOBuffer, at offset: BdevOffset) async throws(BdevError) {
+    public nonisolated(nonsending) func write(from buffer: borrowing IOBuffer, at offset: BdevOffset)
+        async throws(BdevError)
+    {
         if !reactor.isCurrent { return try await transferFromElsewhere(.write, buffer.memory, offset) }
         let slot = unsafe try parts.face.prepare(.write, buffer.memory, offset)
         unsafe try await run(slot)
@@ -104,7 +127,7 @@ public import Reactors
     ///
     /// - Throws: `noMemory` when none is to be had now: wait for one with ``buffer(byteCount:)``, or use fewer.
     public func allocateBuffer(byteCount: Int) throws(BdevError) -> IOBuffer {
-        guard let buffer = parts.loop.allocateBuffer(byteCount: byteCount) else {
+        guard let buffer = parts.loop.value.allocateBuffer(byteCount: byteCount) else {
             throw BdevError(
                 .noMemory, bdev: parts.core.bdev.name, "no buffer of \(byteCount) bytes is free on \(reactor.name)",
                 advice: "give buffers back, await buffer(byteCount:), or raise the pool's byteCountLimit")
@@ -112,8 +135,8 @@ public import Reactors
         return buffer
     }
 
-    /// A buffer of `byteCount` bytes from the reactor's memory, waiting in turn until one is free. Its contents are undefined.
-    /// Cancellation does not end the wait.
+    /// A buffer of `byteCount` bytes from the reactor's memory, waiting in turn until one is free. Its contents are
+    /// undefined. Cancellation does not end the wait.
     public nonisolated(nonsending) func buffer(byteCount: Int) async -> IOBuffer {
         await reactor.local.buffer(byteCount: byteCount)
     }
@@ -123,7 +146,9 @@ public import Reactors
     /// Tells the device that the blocks are not needed. What they read as afterwards is the device's choice.
     ///
     /// - Throws: `BdevError`; `notSupported` unless the bdev can. A count of 0 succeeds and does nothing.
-    public func unmap(at offset: BdevOffset, count: BdevLength) async throws(BdevError) { try await perform(.unmap, offset, count) }
+    public func unmap(at offset: BdevOffset, count: BdevLength) async throws(BdevError) {
+        try await perform(.unmap, offset, count)
+    }
 
     /// Makes the blocks read as zeros. Done with writes where the bdev cannot do it itself.
     ///
@@ -159,13 +184,13 @@ public import Reactors
         if batch.count == 0 { return }
         let refusal = batch.submit(to: parts.face)
         if unsafe batch.control.pointee.remaining > 0 {
-            let spot = parts.loop.makeSpot()
+            let spot = parts.loop.value.makeSpot()
             unsafe batch.control.pointee.spot = spot
             await reactor.park(at: spot)
             unsafe batch.control.pointee.spot = nil
-            parts.loop.release(spot)
+            parts.loop.value.release(spot)
         } else {
-            if !parts.loop.spendSynchronousCompletions(batch.count) { await reactor.yieldTurn() }
+            if !parts.loop.value.spendSynchronousCompletions(batch.count) { await reactor.yieldTurn() }
         }
         if let refusal { throw refusal }
         if let (index, status) = batch.firstFailure() {
@@ -175,35 +200,27 @@ public import Reactors
 
     // MARK: The path of one I/O
 
-    // SAFETY (all `unsafe` here): the slot is this call's from `prepare` until it is given back below.
-
     @inline(__always)
     private nonisolated(nonsending) func run(_ slot: Slot) async throws(BdevError) {
-        unsafe slot.pointee.sink = .task
-        unsafe parts.core.start(slot)
-        if unsafe slot.pointee.phase != .done {
+        unsafe parts.core.start(slot, .task)
+        if unsafe slot.pointee.phase == .done {
+            if let failure = unsafe parts.finish(slot) { throw failure }
+            if !parts.loop.value.spendSynchronousCompletions() { await reactor.yieldTurn() }
+        } else {
             parts.pool.willPark()
-            unsafe parts.loop.expectParking(at: slot.pointee.spot)
-            await lot.park()
-        } else if !parts.loop.spendSynchronousCompletions() {
-            await reactor.yieldTurn()
+            unsafe parts.loop.value.expectParking(at: slot.pointee.spot)
+            // A request that succeeds gives its slot back itself: nothing is left to do here, not even to hop back for
+            // it.
+            if await lot.park(on: parts.loop) { unsafe try await fail(ReactorConfined(slot)) }
         }
-        let status = unsafe slot.pointee.status
-        if !status.isSuccess { throw unsafe failure(slot) }
-        unsafe parts.pool.giveBack(slot)
-        parts.face.leave()
     }
 
-    @inline(never)
-    private nonisolated func failure(_ slot: Slot) -> BdevError {
-        let error = unsafe parts.core.error(slot)
-        unsafe parts.face.abandon(slot)
-        return error
-    }
+    private func fail(_ slot: ReactorConfined<Slot>) throws(BdevError) { throw unsafe parts.fail(slot.value) }
 
     // MARK: Closing
 
-    /// Refuses what comes from now on, waits for what is in flight, and lets go of the device's channel. Calling it again does nothing.
+    /// Refuses what comes from now on, waits for what is in flight, and lets go of the device's channel. Calling it
+    /// again does nothing.
     public func close() async {
         if await parts.face.close() {
             await reactor.local.releaseChannel(parts.core)

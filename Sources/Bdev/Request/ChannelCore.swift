@@ -1,12 +1,14 @@
 import Reactors
 
-/// One bdev on one reactor: the path of every request between its checks and the module. Shared by all descriptors of the bdev on this
-/// reactor.
+// SAFETY (below): slots are never unmapped while their reactor lives, a slot is touched by its reactor's
+// thread only, and each function here is given a slot whose phase makes it the layer's. Unchecked Sendable: it passes
+// between the actors of one reactor, whose executor is the same, and is used on that reactor only.
+
+/// One bdev on one reactor: the path of every request between its checks and the module. Shared by all descriptors of
+/// the bdev on this reactor.
 ///
-/// Run to completion: a request goes down by calls and comes back by a call, and nothing here allocates, locks or suspends for it.
-// SAFETY (all `unsafe` below): slots are never unmapped while their reactor lives, a slot is touched by its reactor's thread only, and
-// each function here is given a slot whose phase makes it the layer's.
-// Unchecked Sendable: it passes between the actors of one reactor, whose executor is the same, and is used on that reactor only.
+/// Run to completion: a request goes down by calls and comes back by a call, and nothing here allocates, locks or
+/// suspends for it.
 @usableFromInline
 @safe final class ChannelCore: @unchecked Sendable {
     let bdev: RegisteredBdev
@@ -22,12 +24,12 @@ import Reactors
     /// By `IOType.counterIndex`: what every completion writes, so without the checks of a stored property.
     private let counters: UnsafeMutablePointer<IOCounters>
     private var errors: [IOStatus.Code: UInt64] = [:]
-    private var retryCount: UInt64 = 0
+    var retryCount: UInt64 = 0
     var histogram: LatencyHistogram?
     /// Descriptors and others that use this channel.
     var userCount = 0
 
-    private var retryTimer: ReactorTimer?
+    var retryTimer: ReactorTimer?
 
     init(bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool) {
         self.bdev = bdev
@@ -52,18 +54,20 @@ import Reactors
 
     /// Starts a prepared request. Returns with the request with the module, queued, or done.
     @inline(__always)
-    func start(_ slot: Slot) {
+    func start(_ slot: Slot, _ sink: RequestState.Sink) {
+        unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
-        if unsafe (shape.isPlain || isPlain(slot)) { unsafe dispatch(slot) } else { unsafe enterDetour(slot) }
+        if unsafe (shape.isPlain || isPlain(slot)) { unsafe dispatch(slot, sink) } else { unsafe enterDetour(slot) }
     }
 
     /// Starts a prepared request without data. One of no blocks succeeds, and the device need not hear of it.
-    func startWithoutData(_ slot: Slot) {
-        let type = unsafe slot.pointee.type
-        if unsafe slot.pointee.blockCount > 0 || (type != .unmap && type != .writeZeroes) { return unsafe start(slot) }
+    func startWithoutData(_ slot: Slot, _ sink: RequestState.Sink) {
+        let (type, count) = unsafe (slot.pointee.type, slot.pointee.blockCount)
+        if count > 0 || (type != .unmap && type != .writeZeroes) { return unsafe start(slot, sink) }
+        unsafe slot.pointee.sink = sink
         unsafe slot.pointee.status = .success
         unsafe slot.pointee.phase = .done
-        unsafe tell(slot, insideSubmit: true)
+        unsafe tell(slot, sink, insideSubmit: true)
     }
 
     @inline(never)
@@ -75,13 +79,14 @@ import Reactors
 
     /// Hands a request to the module, or to the end of the queue when the device has no room.
     @inline(__always)
-    func dispatch(_ slot: Slot) {
+    func dispatch(_ slot: Slot, _ sink: RequestState.Sink) {
         if !module.noMemory.isEmpty { return unsafe enqueueBehindOthers(slot) }
-        unsafe submit(slot)
+        unsafe submit(slot, sink)
     }
 
+    /// `sink` is the slot's own, known where this is inlined.
     @inline(__always)
-    private func submit(_ slot: Slot) {
+    private func submit(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.phase = .submitting
         module.outstandingCount &+= 1
         pool.submitDepth &+= 1
@@ -89,17 +94,18 @@ import Reactors
         pool.submitDepth &-= 1
         switch unsafe slot.pointee.phase {
         case .submitting: unsafe slot.pointee.phase = .inDevice
-        case .completedInline: unsafe completeInline(slot)
+        case .completedInline: unsafe completeInline(slot, sink)
         case .free, .prepared, .inDevice, .queued, .done:
-            // The module kept the request, and something it did inside `submit` let others go on: nothing is left to do here.
+            // The module kept the request, and something it did inside `submit` let others go on: nothing is left to do
+            // here.
             break
         }
     }
 
     @inline(__always)
-    private func completeInline(_ slot: Slot) {
+    private func completeInline(_ slot: Slot, _ sink: RequestState.Sink) {
         if unsafe slot.pointee.status.code == .noMemory { return unsafe refused(slot) }
-        unsafe finish(slot, insideSubmit: true)
+        unsafe finish(slot, sink, insideSubmit: true)
     }
 
     // MARK: Coming back
@@ -107,7 +113,9 @@ import Reactors
     /// From the module, through `IORequest.complete`.
     @usableFromInline
     func moduleCompleted(_ slot: Slot, _ status: IOStatus) {
-        assert(loop.isCurrent, "module \(bdev.moduleName) completed a request of '\(bdev.name)' on another thread than its reactor's")
+        assert(
+            loop.isCurrent,
+            "module \(bdev.moduleName) completed a request of '\(bdev.name)' on another thread than its reactor's")
         assert(status.code != .pending, "module \(bdev.moduleName) completed a request of '\(bdev.name)' as pending")
         module.outstandingCount &-= 1
         unsafe slot.pointee.status = status
@@ -116,7 +124,7 @@ import Reactors
             return
         }
         if status.code == .noMemory { return unsafe refused(slot) }
-        unsafe finish(slot, insideSubmit: false)
+        unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
     }
 
     @usableFromInline
@@ -126,23 +134,28 @@ import Reactors
             "module \(bdev.moduleName) dropped a \(type) request of '\(bdev.name)' without completing it")
     }
 
-    /// The request's status is final. A handler is told now, or in the next turn when a submit is on the stack: it may be its own.
+    /// The request's status is final. A handler is told now, or in the next turn when a submit is on the stack: it may
+    /// be its own.
     @inline(__always)
-    func finish(_ slot: Slot, insideSubmit: Bool) {
+    func finish(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         unsafe account(slot)
         unsafe slot.pointee.phase = .done
-        unsafe tell(slot, insideSubmit: insideSubmit)
+        unsafe tell(slot, sink, insideSubmit: insideSubmit)
         if !module.noMemory.isEmpty, module.outstandingCount <= module.noMemory.threshold { retryRefused() }
     }
 
     @inline(__always)
-    private func tell(_ slot: Slot, insideSubmit: Bool) {
-        switch unsafe slot.pointee.sink {
+    private func tell(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
+        switch sink {
         case .task:
             // Inside its own submit the task is not parked yet, and looks for itself.
-            if !insideSubmit { unsafe loop.unpark(slot.pointee.spot) }
+            if !insideSubmit { unsafe wake(slot) }
         case .handler:
-            if insideSubmit || pool.submitDepth > 0 { unsafe pool.deferCompletion(slot) } else { unsafe tellHandler(slot) }
+            if insideSubmit || pool.submitDepth > 0 {
+                unsafe pool.deferCompletion(slot)
+            } else {
+                unsafe tellHandler(slot)
+            }
         case .batch:
             unsafe tellBatch(slot)
         case .parent:
@@ -153,7 +166,18 @@ import Reactors
     /// As `finish`, for a request done by its children, which have been counted instead of it.
     func finishParent(_ slot: Slot) {
         unsafe slot.pointee.phase = .done
-        unsafe tell(slot, insideSubmit: slot.pointee.isStarting)
+        unsafe tell(slot, slot.pointee.sink, insideSubmit: slot.pointee.isStarting)
+    }
+
+    /// A task that is parked for a request runs on; the request of one that succeeded is over here.
+    @inline(__always)
+    private func wake(_ slot: Slot) {
+        let spot = unsafe slot.pointee.spot
+        if unsafe !slot.pointee.status.isSuccess { return loop.unparkFailed(spot) }
+        loop.unpark(spot)
+        let channel = unsafe slot.pointee.channel!
+        unsafe pool.giveBack(slot)
+        unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
     }
 
     @inline(__always)
@@ -172,7 +196,9 @@ import Reactors
         result.read = unsafe counters[IOType.read.counterIndex]
         result.write = unsafe counters[IOType.write.counterIndex]
         result.unmap = unsafe counters[IOType.unmap.counterIndex]
-        result.other = unsafe counters[IOType.flush.counterIndex]
+        for type in [IOType.flush, .reset, .writeZeroes, .abort] {
+            unsafe result.other.add(counters[type.counterIndex])
+        }
         result.errors = errors
         result.retryCount = retryCount
         result.ticksPerSecond = clock.ticksPerSecond
@@ -193,117 +219,5 @@ import Reactors
             handler.leave()
         }
         unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
-    }
-
-    // MARK: No room
-
-    /// The device refused the request: it waits at the head of the queue, before all that came after it.
-    @inline(never)
-    private func refused(_ slot: Slot) {
-        precondition(
-            unsafe slot.pointee.type != .reset,
-            "module \(bdev.moduleName) has no room for a reset of '\(bdev.name)': a reset cannot wait")
-        unsafe slot.pointee.phase = .queued
-        retryCount &+= 1
-        unsafe module.noMemory.requests.prepend(slot)
-        let outstanding = module.outstandingCount
-        module.noMemory.threshold = max(outstanding / 2, outstanding - 8)
-        if outstanding == 0 { scheduleRetry() }
-    }
-
-    @inline(never)
-    private func enqueueBehindOthers(_ slot: Slot) {
-        unsafe slot.pointee.phase = .queued
-        unsafe module.noMemory.requests.append(slot)
-    }
-
-    /// Submits what was refused, in order, until the device refuses again.
-    @inline(never)
-    private func retryRefused() {
-        while let slot = unsafe module.noMemory.requests.popFirst() {
-            unsafe slot.pointee.phase = .submitting
-            module.outstandingCount &+= 1
-            let core = unsafe slot.pointee.core.takeUnretainedValue()
-            pool.submitDepth &+= 1
-            unsafe module.submit(IORequest(slot))
-            pool.submitDepth &-= 1
-            switch unsafe slot.pointee.phase {
-            case .submitting: unsafe slot.pointee.phase = .inDevice
-            case .completedInline:
-                if unsafe slot.pointee.status.code == .noMemory { return unsafe core.refused(slot) }
-                unsafe core.finish(slot, insideSubmit: false)
-            case .free, .prepared, .inDevice, .queued, .done: break
-            }
-        }
-    }
-
-    /// With nothing outstanding no completion will come to try again on.
-    private func scheduleRetry() {
-        if retryTimer != nil { return }
-        retryTimer = loop.schedule(after: .milliseconds(10)) { [unowned self] in
-            retryTimer = nil
-            if !module.noMemory.isEmpty { retryRefused() }
-        }
-    }
-
-    // MARK: What is outstanding
-
-    /// Visits every request of this channel that is not complete, in no particular order.
-    private func forEachOutstanding(_ body: (Slot) -> Void) {
-        unsafe pool.forEachSlot { slot in
-            switch unsafe slot.pointee.phase {
-            case .inDevice, .queued:
-                if unsafe slot.pointee.core.toOpaque() == Unmanaged.passUnretained(self).toOpaque() { unsafe body(slot) }
-            case .free, .prepared, .submitting, .completedInline, .done: break
-            }
-        }
-    }
-
-    /// Visits the parts of a request that are not complete.
-    func forEachChild(of parent: Slot, _ body: (Slot) -> Void) {
-        unsafe forEachOutstanding { slot in
-            if unsafe slot.pointee.sink == .parent, unsafe slot.pointee.parent == parent { unsafe body(slot) }
-        }
-    }
-
-    /// Gives up what waits in the layer: for room in the device, for memory.
-    func abortWaiting() {
-        unsafe forEachOutstanding { slot in
-            if unsafe slot.pointee.detour != nil { unsafe abortDetour(slot) }
-        }
-        var waiting = module.noMemory.requests
-        module.noMemory.requests = SlotQueue()
-        while let slot = unsafe waiting.popFirst() {
-            if unsafe slot.pointee.core.toOpaque() == Unmanaged.passUnretained(self).toOpaque() {
-                unsafe slot.pointee.status = .aborted
-                unsafe finish(slot, insideSubmit: false)
-            } else {
-                unsafe module.noMemory.requests.append(slot)
-            }
-        }
-    }
-
-    /// Asks for the requests of cancelled tasks to be given up.
-    func abortCancelled() {
-        unsafe forEachOutstanding { slot in
-            guard unsafe !slot.pointee.abortRequested, unsafe loop.isCancelled(at: slot.pointee.spot)
-            else { return }
-            unsafe slot.pointee.abortRequested = true
-            unsafe abort(slot)
-        }
-    }
-
-    func abort(_ slot: Slot) {
-        if unsafe slot.pointee.detour != nil { return unsafe abortDetour(slot) }
-        switch unsafe slot.pointee.phase {
-        case .queued:
-            if unsafe module.noMemory.requests.remove(slot) {
-                unsafe slot.pointee.status = .aborted
-                unsafe finish(slot, insideSubmit: false)
-            }
-        case .inDevice:
-            unsafe module.abort(RequestToken(index: slot.pointee.index, generation: slot.pointee.generation))
-        case .free, .prepared, .submitting, .completedInline, .done: break
-        }
     }
 }

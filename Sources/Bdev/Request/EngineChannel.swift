@@ -1,10 +1,14 @@
 public import Reactors
 
+// SAFETY (below): a slot is this channel's from `prepare` until it is given back; the channel outlives
+// it, because closing waits for `inFlight` to become 0.
+
 /// The synchronous face of a channel: submit now, be told later.
 ///
-/// For code that lives on the reactor and does not want a task for each I/O: modules stacked on modules, exports, benchmarks. Not
-/// Sendable: it is got from a ``BdevChannel`` on its reactor and cannot leave it. Every submit checks permission, support, range and
-/// alignment before anything is queued; a check that fails throws, and nothing is ever told about it.
+/// For code that lives on the reactor and does not want a task for each I/O: modules stacked on modules, exports,
+/// benchmarks. Not Sendable: it is got from a ``BdevChannel`` on its reactor and cannot leave it. Every submit checks
+/// permission, support, range and alignment before anything is queued; a check that fails throws, and nothing is ever
+/// told about it.
 @safe public final class EngineChannel {
     let core: ChannelCore
     /// Whether the descriptor was opened for writing.
@@ -28,23 +32,21 @@ public import Reactors
     /// Blocks on the bdev now.
     public var blockCount: UInt64 { core.blockCount }
 
-    // SAFETY (all `unsafe` below): a slot is this channel's from `prepare` until it is given back; the channel outlives it, because
-    // closing waits for `inFlight` to become 0.
-
     // MARK: Submitting
 
-    /// Reads into all of `buffer` from `offset`. On success the request has taken the buffer, and the handler's completion gives it
-    /// back; after an error it is where it was.
+    /// Reads into all of `buffer` from `offset`. On success the request has taken the buffer, and the handler's
+    /// completion gives it back; after an error it is where it was.
     ///
-    /// - Throws: `readOnly`, `notSupported`, `misaligned`, `outOfRange`, `closed`, or `noMemory` when 65,536 requests are outstanding
-    ///   on this reactor.
+    /// - Throws: `readOnly`, `notSupported`, `misaligned`, `outOfRange`, `closed`, or `noMemory` when 65,536 requests
+    ///   are outstanding on this reactor.
     public func read(
         into buffer: inout IOBuffer?, at offset: BdevOffset, tag: UInt64 = 0, handler: IOHandler
     ) throws(BdevError) {
         try submit(.read, &buffer, offset, tag, handler)
     }
 
-    /// Writes all of `buffer` at `offset`. The buffer goes and comes as with ``read(into:at:tag:handler:)``, and so do the errors.
+    /// Writes all of `buffer` at `offset`. The buffer goes and comes as with ``read(into:at:tag:handler:)``, and so do
+    /// the errors.
     public func write(
         from buffer: inout IOBuffer?, at offset: BdevOffset, tag: UInt64 = 0, handler: IOHandler
     ) throws(BdevError) {
@@ -59,7 +61,7 @@ public import Reactors
         let slot = unsafe try prepare(type, memory, offset)
         unsafe slot.pointee.buffer = buffer.take()
         unsafe assign(slot, tag, handler)
-        unsafe core.start(slot)
+        unsafe core.start(slot, .handler)
     }
 
     /// An I/O without data: unmap, write zeroes, flush.
@@ -70,12 +72,11 @@ public import Reactors
     ) throws(BdevError) {
         let slot = unsafe try prepare(type, offset, count)
         unsafe assign(slot, tag, handler)
-        unsafe core.startWithoutData(slot)
+        unsafe core.startWithoutData(slot, .handler)
     }
 
     @inline(__always)
     private func assign(_ slot: Slot, _ tag: UInt64, _ handler: IOHandler) {
-        unsafe slot.pointee.sink = .handler
         unsafe slot.pointee.handler = Unmanaged.passUnretained(handler)
         unsafe slot.pointee.tag = tag
         handler.enter()
@@ -155,7 +156,8 @@ public import Reactors
         if core.bdev.isRemoved { return BdevError(.removed, bdev: name, "cannot \(type): the bdev is being removed") }
         if !isWritable && type.needsWritableDescriptor {
             return BdevError(
-                .readOnly, bdev: name, "cannot \(type): the descriptor is read-only", advice: "open it with mode .readWrite")
+                .readOnly, bdev: name, "cannot \(type): the descriptor is read-only",
+                advice: "open it with mode .readWrite")
         }
         return BdevError(.notSupported, bdev: name, "this bdev does not support \(type)")
     }
@@ -164,14 +166,16 @@ public import Reactors
     private func refuseLength(_ type: IOType, _ byteCount: UInt64) -> BdevError {
         BdevError(
             .misaligned, bdev: name,
-            "cannot \(type) \(byteCount) bytes: a length is one or more whole blocks of \(core.shape.blockByteCount) bytes")
+            "cannot \(type) \(byteCount) bytes: a length is one or more whole blocks of \(core.shape.blockByteCount) bytes"
+        )
     }
 
     @inline(never)
     private func refuseOffset(_ type: IOType, _ offset: BdevOffset) -> BdevError {
         BdevError(
             .misaligned, bdev: name,
-            "cannot \(type) at \(offset): an offset is a multiple of the block size, \(core.shape.blockByteCount) bytes")
+            "cannot \(type) at \(offset): an offset is a multiple of the block size, \(core.shape.blockByteCount) bytes"
+        )
     }
 
     @inline(never)

@@ -1,9 +1,12 @@
 public import Reactors
 
+// SAFETY (below): both allocations live as long as the batch, and a batch cannot go away while `perform`
+// borrows it.
+
 /// Many I/Os that are submitted together and awaited once.
 ///
-/// It owns the buffers while they are in it. Fill it, hand it to ``BdevChannel/perform(_:)``, look at each entry's status, and use it
-/// again: performing a batch does not allocate.
+/// It owns the buffers while they are in it. Fill it, hand it to ``BdevChannel/perform(_:)``, look at each entry's
+/// status, and use it again: performing a batch does not allocate.
 @safe public struct IOBatch: ~Copyable {
     @safe struct Entry: ~Copyable {
         var type = IOType.read
@@ -13,7 +16,6 @@ public import Reactors
         var status = IOStatus(.pending)
     }
 
-    // SAFETY (all below): both allocations live as long as the batch, and a batch cannot go away while `perform` borrows it.
     private let entries: UnsafeMutablePointer<Entry>
     let control: UnsafeMutablePointer<BatchControl>
     /// The most I/Os it holds.
@@ -39,15 +41,20 @@ public import Reactors
     }
 
     /// Adds a read into all of `buffer` from `offset`. Traps when the batch is full.
-    public mutating func read(into buffer: consuming IOBuffer, at offset: BdevOffset) { add(.read, buffer, offset, .blocks(0)) }
+    public mutating func read(into buffer: consuming IOBuffer, at offset: BdevOffset) {
+        add(.read, buffer, offset, .blocks(0))
+    }
 
     /// Adds a write of all of `buffer` at `offset`. Traps when the batch is full.
-    public mutating func write(from buffer: consuming IOBuffer, at offset: BdevOffset) { add(.write, buffer, offset, .blocks(0)) }
+    public mutating func write(from buffer: consuming IOBuffer, at offset: BdevOffset) {
+        add(.write, buffer, offset, .blocks(0))
+    }
 
     /// Adds an I/O without data: unmap, write zeroes, flush. Traps when the batch is full.
     public mutating func add(_ type: IOType, at offset: BdevOffset, count: BdevLength) { add(type, nil, offset, count) }
 
-    private mutating func add(_ type: IOType, _ buffer: consuming IOBuffer?, _ offset: BdevOffset, _ length: BdevLength) {
+    private mutating func add(_ type: IOType, _ buffer: consuming IOBuffer?, _ offset: BdevOffset, _ length: BdevLength)
+    {
         precondition(count < capacity, "a batch of \(capacity) is full")
         unsafe entries[count].type = type
         unsafe entries[count].offset = offset
@@ -94,7 +101,8 @@ public import Reactors
 
     // MARK: Performing
 
-    /// Submits every entry. An entry that a check refuses gets its status at once, and the first such refusal is returned.
+    /// Submits every entry. An entry that a check refuses gets its status at once, and the first such refusal is
+    /// returned.
     @inline(__always)
     mutating func submit(to channel: EngineChannel) -> BdevError? {
         var refusal: BdevError?
@@ -103,10 +111,13 @@ public import Reactors
         for index in 0..<count {
             do {
                 let slot = unsafe try slot(index, channel)
-                unsafe slot.pointee.sink = .batch
                 unsafe slot.pointee.batch = control
                 unsafe slot.pointee.tag = UInt64(truncatingIfNeeded: index)
-                if unsafe slot.pointee.segmentCount > 0 { unsafe core.start(slot) } else { unsafe core.startWithoutData(slot) }
+                if unsafe slot.pointee.segmentCount > 0 {
+                    unsafe core.start(slot, .batch)
+                } else {
+                    unsafe core.startWithoutData(slot, .batch)
+                }
             } catch {
                 unsafe entries[index].status = .failed
                 unsafe control.pointee.remaining -= 1

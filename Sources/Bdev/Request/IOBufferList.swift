@@ -1,10 +1,11 @@
 public import Reactors
 
+// SAFETY (below): both allocations live as long as the list; entries below `count` are initialized.
+
 /// Several buffers, or parts of them, that one I/O reads into or writes from: a scatter-gather list.
 ///
 /// It owns its buffers, in order. Its capacity is fixed, so that its memory never moves under a device.
 @safe public struct IOBufferList: ~Copyable, @unchecked Sendable {
-    // SAFETY (all below): both allocations live as long as the list; entries below `count` are initialized.
     private let buffers: UnsafeMutablePointer<IOBuffer>
     private let segments: UnsafeMutablePointer<IOMemory>
     /// The most buffers it holds.
@@ -28,7 +29,8 @@ public import Reactors
         unsafe segments.deallocate()
     }
 
-    /// Adds a buffer, all of it or the part from `offset`, `length` bytes long. Traps when the list is full or the part lies outside.
+    /// Adds a buffer, all of it or the part from `offset`, `length` bytes long. Traps when the list is full or the part
+    /// lies outside.
     public mutating func append(_ buffer: consuming IOBuffer, from offset: Int = 0, length: Int? = nil) {
         precondition(count < capacity, "a buffer list of \(capacity) is full")
         let memory = buffer.memory

@@ -2,8 +2,8 @@ public import Reactors
 
 /// Who is told when requests of the synchronous face complete. Subclass it and override ``ioCompleted(_:)``.
 ///
-/// Called on the reactor, never inside a submit of its own. A handler with requests outstanding stays alive until the last of them
-/// is complete.
+/// Called on the reactor, never inside a submit of its own. A handler with requests outstanding stays alive until the
+/// last of them is complete.
 open class IOHandler {
     private final var outstandingCount = 0
 

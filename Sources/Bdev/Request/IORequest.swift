@@ -1,13 +1,14 @@
 public import Reactors
 
+// SAFETY (below): the slot belongs to this request until it is consumed; slots are never unmapped while their
+// reactor lives.
+
 /// One I/O as a module sees it.
 ///
-/// It cannot be copied, and completing it consumes it: a second completion does not compile. Dropping it without completing it traps
-/// with the bdev's name. Belongs to the reactor it was submitted on.
+/// It cannot be copied, and completing it consumes it: a second completion does not compile. Dropping it without
+/// completing it traps with the bdev's name. Belongs to the reactor it was submitted on.
 @safe public struct IORequest: ~Copyable {
     @usableFromInline let slot: Slot
-
-    // SAFETY (all below): the slot belongs to this request until it is consumed; slots are never unmapped while their reactor lives.
 
     @inlinable
     init(_ slot: Slot) { unsafe self.slot = slot }
@@ -20,9 +21,13 @@ public import Reactors
     /// How many blocks; 0 for reset and flush of everything.
     @inlinable public var blockCount: UInt64 { unsafe slot.pointee.blockCount }
     /// `startBlock` in bytes.
-    public var byteOffset: UInt64 { unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.bytes(slot.pointee.startBlock) } }
+    public var byteOffset: UInt64 {
+        unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.bytes(slot.pointee.startBlock) }
+    }
     /// `blockCount` in bytes.
-    public var byteCount: UInt64 { unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.bytes(slot.pointee.blockCount) } }
+    public var byteCount: UInt64 {
+        unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.bytes(slot.pointee.blockCount) }
+    }
     /// Pieces of memory the data is in; 0 for an I/O without data.
     @inlinable public var segmentCount: Int { unsafe slot.pointee.segmentCount }
 
@@ -52,14 +57,16 @@ public import Reactors
 
     /// Ends the I/O. On the reactor it was submitted on, inside `submit` or later.
     ///
-    /// `.noMemory` means: the device has no room now; the layer keeps the request, with all that came after it, and submits it again.
+    /// `.noMemory` means: the device has no room now; the layer keeps the request, with all that came after it, and
+    /// submits it again.
     public consuming func complete(_ status: IOStatus = .success) {
         let slot = unsafe slot
         discard self
         unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.moduleCompleted(slot, status) }
     }
 
-    /// Turns the request into a number for the time it is with a device; ``BdevModuleChannel/request(_:on:)`` turns it back.
+    /// Turns the request into a number for the time it is with a device; ``BdevModuleChannel/request(_:on:)`` turns it
+    /// back.
     public consuming func detach() -> RequestToken {
         let token = unsafe RequestToken(index: slot.pointee.index, generation: slot.pointee.generation)
         discard self

@@ -1,8 +1,11 @@
 import Reactors
 
+// SAFETY (below): slots are never unmapped while their reactor lives, and only its thread touches them.
+
 /// The requests of one reactor, and what is done with them between turns.
 ///
-/// The slots lie in one reserved stretch of memory that is touched as it is first used: no request allocates, none ever moves.
+/// The slots lie in one reserved stretch of memory that is touched as it is first used: no request allocates, none ever
+/// moves.
 @safe final class RequestPool: Poller {
     /// More than any queue of ours is deep; the address space it reserves is 16 MiB.
     static let capacity = 65_536
@@ -19,8 +22,8 @@ import Reactors
     private var waiters: [ParkingSpot] = []
     private var hasWaiters = false
     private var reserved = SlotQueue()
-    /// Requests with a handler that were completed inside the module's `submit`: told in the next turn, so that a handler never
-    /// runs inside its own submit.
+    /// Requests with a handler that were completed inside the module's `submit`: told in the next turn, so that a
+    /// handler never runs inside its own submit.
     private let deferred: UnsafeMutablePointer<SlotQueue>
     /// Requests that wait for the reactor's memory.
     var starved = SlotQueue()
@@ -162,7 +165,9 @@ import Reactors
         var batch = starved
         starved = SlotQueue()
         // SAFETY: queued slots are alive, their channels wait for them.
-        while let slot = unsafe batch.popFirst() { unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.startDetour(slot) } }
+        while let slot = unsafe batch.popFirst() {
+            unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.startDetour(slot) }
+        }
     }
 
     // MARK: Cancellation
@@ -197,7 +202,8 @@ import Reactors
     func removeChannel(for key: ObjectIdentifier) { channels[key] = nil }
 }
 
-/// Looks, while tasks wait for I/O, whether one of them has been cancelled: every 10 ms, so that an I/O itself pays nothing for it.
+/// Looks, while tasks wait for I/O, whether one of them has been cancelled: every 10 ms, so that an I/O itself pays
+/// nothing for it.
 private final class CancellationScan: Poller {
     static let period = Duration.milliseconds(10)
     private unowned let pool: RequestPool

@@ -1,3 +1,5 @@
+// SAFETY (below): a request owns its slot; the queue takes that over and hands it on.
+
 /// Requests that a module keeps, first in, first out. Never allocates: the requests are linked through themselves.
 @safe public final class RequestQueue {
     private var slots = SlotQueue()
@@ -7,8 +9,6 @@
     deinit { precondition(slots.isEmpty, "a module dropped a queue with requests in it") }
 
     public var isEmpty: Bool { slots.isEmpty }
-
-    // SAFETY (all below): a request owns its slot; the queue takes that over and hands it on.
 
     public func append(_ request: consuming IORequest) { unsafe slots.append(request.relinquish()) }
 

@@ -1,6 +1,9 @@
 public import Reactors
 
-/// Everything the layer knows about one I/O. Lives in a slot of its reactor's `RequestPool`, touched by that reactor's thread only.
+// SAFETY (below): slots are never unmapped while their reactor lives, and a slot is in one queue at a time.
+
+/// Everything the layer knows about one I/O. Lives in a slot of its reactor's `RequestPool`, touched by that reactor's
+/// thread only.
 @usableFromInline
 @safe struct RequestState: ~Copyable {
     @usableFromInline
@@ -110,8 +113,6 @@ typealias Slot = UnsafeMutablePointer<RequestState>
 
     @inline(__always)
     var isEmpty: Bool { unsafe head == nil }
-
-    // SAFETY (all below): slots are never unmapped while their reactor lives, and a slot is in one queue at a time.
 
     @inline(__always)
     mutating func append(_ slot: Slot) {

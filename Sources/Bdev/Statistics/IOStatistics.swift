@@ -62,15 +62,9 @@ public struct IOStatistics: Sendable, Hashable {
 }
 
 extension IOType {
-    static let counterCount = 4
+    /// One more than the largest raw value: counters are kept by it.
+    static let counterCount = 17
 
     @inline(__always)
-    var counterIndex: Int {
-        switch self {
-        case .read: 0
-        case .write: 1
-        case .unmap: 2
-        case .flush, .reset, .writeZeroes, .abort: 3
-        }
-    }
+    var counterIndex: Int { Int(rawValue) }
 }

@@ -1,5 +1,5 @@
-/// How often each latency occurred, in log-linear buckets: every power of two of ticks is cut into 64 equal parts, so that a value is
-/// known to within 1.6 %. Fixed size, no allocation when recording.
+/// How often each latency occurred, in log-linear buckets: every power of two of ticks is cut into 64 equal parts, so
+/// that a value is known to within 1.6 %. Fixed size, no allocation when recording.
 public final class LatencyHistogram {
     static let subBucketBits: UInt64 = 6
     private static let subBucketCount = 1 << Int(subBucketBits)

@@ -4,8 +4,8 @@ public struct BdevGeometry: Sendable, Hashable {
     public var blockByteCount: Int
     /// Blocks on the bdev. At least 1.
     public var blockCount: UInt64
-    /// What the address of a buffer must be a multiple of, in bytes: a power of two. Requests whose memory is not are copied through
-    /// a buffer that is.
+    /// What the address of a buffer must be a multiple of, in bytes: a power of two. Requests whose memory is not are
+    /// copied through a buffer that is.
     public var memoryAlignment = 1
     /// The least a write should be, in blocks. At least 1.
     public var writeUnitBlockCount: UInt64 = 1
@@ -49,7 +49,9 @@ public struct BdevGeometry: Sendable, Hashable {
             throw refuse("a memory alignment of \(memoryAlignment), which is no power of two")
         }
         if writeUnitBlockCount == 0 { throw refuse("a write unit of 0 blocks") }
-        if splitsAtOptimalBoundary && optimalBoundaryBlockCount == 0 { throw refuse("splitting at a boundary of 0 blocks") }
+        if splitsAtOptimalBoundary && optimalBoundaryBlockCount == 0 {
+            throw refuse("splitting at a boundary of 0 blocks")
+        }
         if (segmentCountLimit == 0) != (segmentByteCountLimit == 0) {
             throw refuse("a limit on the number of segments but none on their length, or the reverse")
         }

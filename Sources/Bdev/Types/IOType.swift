@@ -46,5 +46,7 @@ public struct IOTypes: OptionSet, Sendable {
     public static let writeZeroes = IOTypes(.writeZeroes)
     public static let abort = IOTypes(.abort)
 
-    @inlinable @inline(__always) public func contains(_ type: IOType) -> Bool { rawValue & (1 << UInt32(type.rawValue)) != 0 }
+    @inlinable @inline(__always) public func contains(_ type: IOType) -> Bool {
+        rawValue & (1 << UInt32(type.rawValue)) != 0
+    }
 }

@@ -1,7 +1,8 @@
 public import Bdev
 import Reactors
 
-/// Makes bdevs that keep nothing: writes are discarded, reads return whatever is in the buffer. For measuring everything around them.
+/// Makes bdevs that keep nothing: writes are discarded, reads return whatever is in the buffer. For measuring
+/// everything around them.
 public final class NullModule: BdevModule {
     public let name = "null"
     private let host = HostSlot()
@@ -35,7 +36,8 @@ public final class NullModule: BdevModule {
         if options.blockByteCount <= 0 || options.blockByteCount % 512 != 0 {
             throw BdevError(
                 .invalidGeometry, bdev: options.name,
-                "cannot make a null bdev with blocks of \(options.blockByteCount) bytes", advice: "use a multiple of 512")
+                "cannot make a null bdev with blocks of \(options.blockByteCount) bytes",
+                advice: "use a multiple of 512")
         }
         var properties = BdevProperties(
             name: options.name, productName: "Null disk",

@@ -6,15 +6,16 @@ package protocol ReactorBackend: AnyObject, Sendable {
     var clock: ReactorClock { get }
     /// The ring through which this reactor reaches files and devices. Called on the reactor, once. Must not block.
     func makeRing(options: Ring.Options) throws(RingError) -> Ring
-    /// What stands in when `makeRing(options:)` throws: the same operations, done by threads. Called on the reactor, once.
+    /// What stands in when `makeRing(options:)` throws: the same operations, done by threads. Called on the reactor,
+    /// once.
     func makeThreadRing(options: Ring.Options) -> Ring
-    /// Waits until `wake()` is called, a completion is ready on `ring`, or `deadline` (ticks) has come. May block; called on the
-    /// reactor, and only when it has nothing to run. May return early.
+    /// Waits until `wake()` is called, a completion is ready on `ring`, or `deadline` (ticks) has come. May block;
+    /// called on the reactor, and only when it has nothing to run. May return early.
     func sleep(until deadline: UInt64?, ring: Ring?)
     /// Ends the present or next `sleep`. From any thread. Must not block.
     func wake()
     /// A random word. Must not block.
-    func random() -> UInt64
+    func randomWord() -> UInt64
 }
 
 extension ReactorBackend {
@@ -55,5 +56,5 @@ package final class KernelBackend: ReactorBackend, @unchecked Sendable {
 
     package func wake() { event.signal() }
 
-    package func random() -> UInt64 { UInt64.random(in: .min ... .max) }
+    package func randomWord() -> UInt64 { UInt64.random(in: .min ... .max) }
 }

@@ -2,8 +2,8 @@ import CLinux
 
 /// Where a reactor's time comes from: the processor's counter, or a simulated world's own.
 ///
-/// Internally time is counted in *ticks*: increments of the counter on a kernel reactor, nanoseconds in simulation. Reading it costs
-/// one instruction on a kernel reactor, no system call.
+/// Internally time is counted in *ticks*: increments of the counter on a kernel reactor, nanoseconds in simulation.
+/// Reading it costs one instruction on a kernel reactor, no system call.
 public final class ReactorClock {
     /// In simulation, the present. Nil on the kernel's time.
     private let virtual: Bool

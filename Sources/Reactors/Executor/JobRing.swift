@@ -1,7 +1,8 @@
 /// What waits to run on a reactor: a job or a message, in one word.
 ///
-/// The two low bits, which an aligned pointer leaves free, say how it arrived. A hop is free only when a job is run with the
-/// same pair of executors that the next piece of its code asks for, so the way a job came decides the call that runs it.
+/// The two low bits, which an aligned pointer leaves free, say how it arrived. A hop is free only when a job is run
+/// with the same pair of executors that the next piece of its code asks for, so the way a job came decides the call
+/// that runs it.
 struct Arrival {
     enum Kind: UInt {
         /// Through an actor of this reactor, or unparked.
@@ -10,6 +11,8 @@ struct Arrival {
         case preference = 1
         /// A one-way message.
         case message = 2
+        /// As `serial`: unparked, because what the task waited for has failed.
+        case failure = 3
     }
 
     let bits: UInt
@@ -48,8 +51,8 @@ final class Message: Sendable {
     init(_ body: @escaping @Sendable () -> Void) { self.body = body }
 }
 
-/// A queue of arrivals, used by the reactor's own thread only. Its capacity is chosen at the start and fits ordinary work;
-/// a job cannot be refused, so a burst beyond it doubles the ring, once.
+/// A queue of arrivals, used by the reactor's own thread only. Its capacity is chosen at the start and fits ordinary
+/// work; a job cannot be refused, so a burst beyond it doubles the ring, once.
 @safe struct JobRing: ~Copyable {
     private var slots: UnsafeMutablePointer<UInt>
     private var mask: UInt

@@ -1,4 +1,5 @@
-/// A place in a reactor's parking table: where the job of one waiting task is kept until what it waits for has happened.
+/// A place in a reactor's parking table: where the job of one waiting task is kept until what it waits for has
+/// happened.
 ///
 /// Whoever owns the spot (a request, a timer) parks at most one task there and unparks it exactly once.
 public struct ParkingSpot: Hashable, Sendable {
@@ -7,8 +8,8 @@ public struct ParkingSpot: Hashable, Sendable {
 
 /// The jobs of the tasks that wait on one reactor.
 ///
-/// A task suspends by hopping to the `ParkingLot`, an actor whose executor keeps the job it is handed; completing the I/O puts that
-/// job in the reactor's run queue. No continuation, no second executor visit, no allocation.
+/// A task suspends by hopping to the `ParkingLot`, an actor whose executor keeps the job it is handed; completing the
+/// I/O puts that job in the reactor's run queue. No continuation, no second executor visit, no allocation.
 @safe struct ParkingTable: ~Copyable {
     private static let none: UInt = 0
     private var spots: UnsafeMutablePointer<UInt>
@@ -79,8 +80,9 @@ public struct ParkingSpot: Hashable, Sendable {
         // SAFETY: spots are made by this table, below `used`.
         let bits = unsafe spots[spot.index]
         if bits == Self.none { return false }
-        // SAFETY: the job of a suspended task, and its continuation, are the address of the task, which is alive while it is parked; the
-        // runtime contract tests hold the toolchain to it. The library's own handle of a task is that address too.
+        // SAFETY: the job of a suspended task, and its continuation, are the address of the task, which is alive while
+        // it is parked; the runtime contract tests hold the toolchain to it. The library's own handle of a task is that
+        // address too.
         let task = unsafe unsafeBitCast(bits, to: UnsafeCurrentTask.self)
         let isCancelled = unsafe task.isCancelled
         return isCancelled

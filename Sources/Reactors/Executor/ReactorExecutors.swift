@@ -2,7 +2,8 @@ import CLinux
 
 /// Through which tasks prefer the reactor: an object of its own, so that the reactor knows how a job arrived.
 public final class ReactorTaskExecutor: TaskExecutor, @unchecked Sendable {
-    // SAFETY: the reactor owns this executor and outlives every job on it: a group waits for its threads before it lets go.
+    // SAFETY: the reactor owns this executor and outlives every job on it: a group waits for its threads before it lets
+    // go.
     private unowned(unsafe) let reactor: Reactor
 
     init(reactor: Reactor) { unsafe self.reactor = reactor }
@@ -51,11 +52,17 @@ public final class ReactorTaskExecutor: TaskExecutor, @unchecked Sendable {
 
     init(executor: some SerialExecutor) { unsafe reference = executor.asUnownedSerialExecutor() }
 
-    /// Inlined into whoever waits, so that waiting takes no frame of its own. The call inside keeps the optimizer from removing two
-    /// hops with nothing in between.
+    /// Inlined into whoever waits, so that waiting takes no frame of its own. The call inside keeps the optimizer from
+    /// removing two hops with nothing in between.
     @inlinable
     @inline(__always)
     package func park() { markArrival() }
+
+    /// The same, for a wait that may fail: whether it did. What follows in the waiting function should not touch
+    /// anything but the answer: then it needs no hop back before it returns.
+    @inlinable
+    @inline(__always)
+    package func park(on loop: ReactorConfined<ReactorLoop>) -> Bool { loop.value.takeFailure() }
 }
 
 @usableFromInline

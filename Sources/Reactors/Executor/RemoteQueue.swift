@@ -3,9 +3,9 @@ import Synchronization
 
 /// What other threads send to a reactor: many producers, one consumer, no lock, in order for each producer.
 ///
-/// A bounded ring of sequence-numbered cells takes what arrives in the ordinary case without allocating. When it is full,
-/// producers go to an unbounded stack instead and stay there until the consumer has emptied it, so that nobody's later item
-/// overtakes an earlier one. Only atomics carry the hand-over, so a thread sanitizer sees every edge.
+/// A bounded ring of sequence-numbered cells takes what arrives in the ordinary case without allocating. When it is
+/// full, producers go to an unbounded stack instead and stay there until the consumer has emptied it, so that nobody's
+/// later item overtakes an earlier one. Only atomics carry the hand-over, so a thread sanitizer sees every edge.
 @safe final class RemoteQueue: @unchecked Sendable {
     private struct Cell: ~Copyable {
         let sequence: Atomic<UInt>
@@ -60,7 +60,8 @@ import Synchronization
                 let (claimed, current) = tail.weakCompareExchange(
                     expected: position, desired: position &+ 1, ordering: .relaxed)
                 if claimed {
-                    // SAFETY: the claim makes this producer the only writer of the cell until it publishes the sequence.
+                    // SAFETY: the claim makes this producer the only writer of the cell until it publishes the
+                    // sequence.
                     unsafe cell.pointee.bits = bits
                     unsafe cell.pointee.sequence.store(position &+ 1, ordering: .releasing)
                     return true
@@ -110,7 +111,8 @@ import Synchronization
         return Arrival(bits: bits)
     }
 
-    /// Moves what has arrived into `ready`, from the ring at most `limit`. From the consumer's thread. Whether anything moved.
+    /// Moves what has arrived into `ready`, from the ring at most `limit`. From the consumer's thread. Whether anything
+    /// moved.
     func drain(into ready: inout JobRing, limit: Int) -> Bool {
         var moved = 0
         while moved < limit, let arrival = popFromRing() {
@@ -126,7 +128,8 @@ import Synchronization
 
     private func drainOverflow(into ready: inout JobRing) {
         let top = overflowTop.exchange(0, ordering: .acquiringAndReleasing)
-        // Everything a producer put in the ring before its first overflow item is claimed by now: wait until it is published.
+        // Everything a producer put in the ring before its first overflow item is claimed by now: wait until it is
+        // published.
         let claimed = tail.load(ordering: .acquiring)
         while Int(bitPattern: claimed &- head.load(ordering: .relaxed)) > 0 {
             if let arrival = popFromRing() { ready.push(arrival) } else { clinux_spin_hint() }

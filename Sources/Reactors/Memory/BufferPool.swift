@@ -3,9 +3,9 @@ import Synchronization
 
 /// The I/O memory of one reactor, in blocks of a few sizes.
 ///
-/// Everything is sized at the start. A size that runs out is enlarged by as much again as it had, up to a limit for the whole pool;
-/// after that `allocate` answers nil, which callers turn into waiting, not failing. Memory is aligned to 4,096 bytes, comes from the
-/// reactor's NUMA node, and is counted only as it is touched.
+/// Everything is sized at the start. A size that runs out is enlarged by as much again as it had, up to a limit for the
+/// whole pool; after that `allocate` answers nil, which callers turn into waiting, not failing. Memory is aligned to
+/// 4,096 bytes, comes from the reactor's NUMA node, and is counted only as it is touched.
 ///
 /// Belongs to its reactor; only giving back is done from any thread.
 @safe public final class BufferPool: @unchecked Sendable {
@@ -143,7 +143,8 @@ import Synchronization
 
     /// From `IOBuffer.deinit`, on any thread.
     static func giveBack(_ block: UnsafeMutablePointer<BufferBlock>) {
-        // SAFETY: the buffer that owned the block is gone; the reference it held keeps the pool alive through this call.
+        // SAFETY: the buffer that owned the block is gone; the reference it held keeps the pool alive through this
+        // call.
         let pool = unsafe block.pointee.pool!.takeRetainedValue()
         unsafe block.pointee.pool = nil
         if pool.reactor.isCurrent { unsafe pool.insert(block) } else { unsafe pool.insertRemotely(block) }
@@ -189,8 +190,8 @@ import Synchronization
 
     // MARK: Waiting
 
-    /// For whoever got nil from `allocate`: the first buffer that fits goes to the first who waits, and nobody overtakes.
-    /// Nil when one came back in the meantime: allocate again.
+    /// For whoever got nil from `allocate`: the first buffer that fits goes to the first who waits, and nobody
+    /// overtakes. Nil when one came back in the meantime: allocate again.
     func addWaiter(byteCount: Int, spot: ParkingSpot) -> BufferWaiter? {
         hasWaiters.store(true, ordering: .sequentiallyConsistent)
         collectReturned()

@@ -2,14 +2,14 @@ import CLinux
 
 /// Memory for I/O: aligned, from the pool of a reactor, owned by exactly one holder.
 ///
-/// It cannot be copied, only moved or lent. A read borrows it `inout` and a write `borrowing` until the device has let go of it, and
-/// the compiler holds everyone else off for as long: touching the buffer while a read is in flight, or starting a second read into
-/// it, does not compile. After an error or a cancellation it is simply still the caller's.
+/// It cannot be copied, only moved or lent. A read borrows it `inout` and a write `borrowing` until the device has let
+/// go of it, and the compiler holds everyone else off for as long: touching the buffer while a read is in flight, or
+/// starting a second read into it, does not compile. After an error or a cancellation it is simply still the caller's.
 ///
 /// Dropping it gives it back to its pool, from any thread.
 ///
-/// A buffer kept in a property of a class or an actor cannot be lent across an `await`: take it into a local variable, use it, put
-/// it back.
+/// A buffer kept in a property of a class or an actor cannot be lent across an `await`: take it into a local variable,
+/// use it, put it back.
 @safe public struct IOBuffer: ~Copyable, @unchecked Sendable {
     // SAFETY: the block's table lives as long as its pool, which an outstanding buffer keeps alive.
     @usableFromInline let block: UnsafeMutablePointer<BufferBlock>

@@ -2,8 +2,9 @@ import CLinux
 
 /// A stretch of I/O memory as a driver sees it: an address and a length that belong to a request.
 ///
-/// It does not keep the memory alive: whoever hands one out (a request, a buffer) does, until the operation is complete. That is why
-/// reading or writing through it is for this package's drivers only; everybody else goes through ``IOBuffer`` or a request's spans.
+/// It does not keep the memory alive: whoever hands one out (a request, a buffer) does, until the operation is
+/// complete. That is why reading or writing through it is for this package's drivers only; everybody else goes through
+/// ``IOBuffer`` or a request's spans.
 @safe public struct IOMemory: @unchecked Sendable {
     // SAFETY: an address only; dereferenced where the owner is known to be waiting for the operation.
     @usableFromInline package let base: UnsafeMutableRawPointer

@@ -10,9 +10,9 @@ public enum PollResult: Sendable {
 
 /// Something a reactor visits again and again: on every turn, or once in a period.
 ///
-/// Subclass it and override `poll()`, or give a closure to ``LocalReactor/addPoller(named:every:_:)``. A poller belongs to the
-/// reactor it was added to and is only ever called there. It may pause, resume or remove any poller of its reactor, itself included,
-/// also while it runs.
+/// Subclass it and override `poll()`, or give a closure to ``LocalReactor/addPoller(named:every:_:)``. A poller belongs
+/// to the reactor it was added to and is only ever called there. It may pause, resume or remove any poller of its
+/// reactor, itself included, also while it runs.
 open class Poller {
     enum State { case unregistered, waiting, running, paused, pausing, removed }
 

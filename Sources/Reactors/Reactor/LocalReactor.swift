@@ -1,7 +1,7 @@
 /// A reactor seen from its own thread: pollers, timers, sleeping, memory.
 ///
-/// An actor whose executor is the reactor. Code that is given an `isolated LocalReactor` runs on that reactor and calls all of this
-/// without `await`; from anywhere else the same calls do not compile without one.
+/// An actor whose executor is the reactor. Code that is given an `isolated LocalReactor` runs on that reactor and calls
+/// all of this without `await`; from anywhere else the same calls do not compile without one.
 public actor LocalReactor {
     public nonisolated unowned let reactor: Reactor
 

@@ -1,9 +1,10 @@
 extension LocalReactor {
-    /// A buffer of `byteCount` bytes from this reactor's memory, or nil when none is free now. Its contents are undefined.
+    /// A buffer of `byteCount` bytes from this reactor's memory, or nil when none is free now. Its contents are
+    /// undefined.
     public func allocateBuffer(byteCount: Int) -> IOBuffer? { loop.allocateBuffer(byteCount: byteCount) }
 
-    /// A buffer of `byteCount` bytes from this reactor's memory, waiting in turn until one is free. Its contents are undefined.
-    /// Cancellation does not end the wait.
+    /// A buffer of `byteCount` bytes from this reactor's memory, waiting in turn until one is free. Its contents are
+    /// undefined. Cancellation does not end the wait.
     public func buffer(byteCount: Int) async -> IOBuffer {
         while true {
             if let buffer = loop.allocateBuffer(byteCount: byteCount) { return buffer }
@@ -27,8 +28,8 @@ extension Reactor {
     /// The pool has mapped more memory: the ring, if there is one, should know it.
     func poolDidGrow(_ region: MemoryRegion) { _ = loop.ring?.register(region) }
 
-    /// The last act on the reactor's thread, when nothing will run there any more: closes the ring and lets go of the memory and of what
-    /// the layer above kept here, which all refer back to the reactor.
+    /// The last act on the reactor's thread, when nothing will run there any more: closes the ring and lets go of the
+    /// memory and of what the layer above kept here, which all refer back to the reactor.
     ///
     /// - Returns: operations of the ring that had to be abandoned; their memory is left in place for good.
     package func tearDown() -> Int {

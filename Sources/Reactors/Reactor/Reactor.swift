@@ -3,8 +3,9 @@ import Synchronization
 
 /// One thread pinned to one core, with one queue of things to run.
 ///
-/// A reactor is the serial executor of everything that lives on it: the actors that name it as theirs, channels among them, only
-/// ever run on its thread, so that what they hold needs no lock. Reach one with ``run(_:)``; make one through ``ReactorGroup``.
+/// A reactor is the serial executor of everything that lives on it: the actors that name it as theirs, channels among
+/// them, only ever run on its thread, so that what they hold needs no lock. Reach one with ``run(_:)``; make one
+/// through ``ReactorGroup``.
 ///
 /// Sendable: a reference may be used from any thread. What belongs to its thread is behind ``LocalReactor``.
 @safe public final class Reactor: SerialExecutor, @unchecked Sendable {
@@ -16,12 +17,13 @@ import Synchronization
     public let index: Int
     /// The name of its thread, as `top -H` shows it.
     public let name: String
-    /// For `Task(executorPreference:)`: what the task does outside any actor then runs here too, and waits of any kind resume here.
-    /// Hot loops should not use it but ``run(_:)``: each hop of a task with a preference takes a lock to look it up.
+    /// For `Task(executorPreference:)`: what the task does outside any actor then runs here too, and waits of any kind
+    /// resume here. Hot loops should not use it but ``run(_:)``: each hop of a task with a preference takes a lock to
+    /// look it up.
     public var taskExecutor: ReactorTaskExecutor { preference }
 
-    // SAFETY: `loop` is touched by the reactor's thread only, or before it has started and after it has ended; the rest is immutable
-    // or atomic.
+    // SAFETY: `loop` is touched by the reactor's thread only, or before it has started and after it has ended; the rest
+    // is immutable or atomic.
     package let loop: ReactorLoop
     package let backend: any ReactorBackend
     private let remote: RemoteQueue
@@ -88,7 +90,8 @@ import Synchronization
             precondition(
                 !hasEnded.load(ordering: .relaxed),
                 "work was sent to \(name) after it was shut down: end the tasks that use it first")
-            // Once pushed, the work may run and end with the last reference to this reactor while this thread is still in here.
+            // Once pushed, the work may run and end with the last reference to this reactor while this thread is still
+            // in here.
             // SAFETY: retained and released here.
             let kept = unsafe Unmanaged.passRetained(self)
             defer { unsafe kept.release() }
@@ -99,17 +102,19 @@ import Synchronization
 
     // MARK: Sending work here
 
-    /// Runs `body` on this reactor and returns what it returns. From any task; a caller that is already here does not hop.
+    /// Runs `body` on this reactor and returns what it returns. From any task; a caller that is already here does not
+    /// hop.
     ///
-    /// Cost: two crossings between threads from elsewhere, several microseconds when this reactor sleeps; none from an actor of this
-    /// reactor. Cancellation is `body`'s own business.
+    /// Cost: two crossings between threads from elsewhere, several microseconds when this reactor sleeps; none from an
+    /// actor of this reactor. Cancellation is `body`'s own business.
     public func run<Result: Sendable, Failure: Error>(
         _ body: @Sendable (isolated LocalReactor) async throws(Failure) -> Result
     ) async throws(Failure) -> Result {
         try await local.perform(body)
     }
 
-    /// Sends `body` to run on this reactor, once, and does not wait. From any thread. Messages of one sender arrive in their order.
+    /// Sends `body` to run on this reactor, once, and does not wait. From any thread. Messages of one sender arrive in
+    /// their order.
     ///
     /// Cost: one allocation for the closure, no suspension, and a wake-up only if the reactor sleeps.
     public func post(_ body: @escaping @Sendable (LocalReactor) -> Void) {
@@ -120,14 +125,16 @@ import Synchronization
     // MARK: Sleeping and waking
 
     private func wakeIfAsleep() {
-        // The item is in the queue; its store must be visible before the flag is read, as the sleeper sets the flag before it looks.
+        // The item is in the queue; its store must be visible before the flag is read, as the sleeper sets the flag
+        // before it looks.
         atomicMemoryFence(ordering: .sequentiallyConsistent)
         if isAsleep.load(ordering: .relaxed), isAsleep.exchange(false, ordering: .acquiringAndReleasing) {
             backend.wake()
         }
     }
 
-    /// Whether the thread has been asked to stop and nothing is left in the queue from elsewhere. On the reactor's thread.
+    /// Whether the thread has been asked to stop and nothing is left in the queue from elsewhere. On the reactor's
+    /// thread.
     func mayEnd() -> Bool {
         if !stopRequested.load(ordering: .acquiring) { return false }
         hasEnded.store(true, ordering: .relaxed)

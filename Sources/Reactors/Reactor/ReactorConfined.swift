@@ -2,6 +2,6 @@
 ///
 /// Unchecked Sendable: the compiler does not know that they share a thread; whoever makes one sees to it that they do.
 package struct ReactorConfined<Value>: @unchecked Sendable {
-    package let value: Value
+    @usableFromInline package let value: Value
     package init(_ value: Value) { self.value = value }
 }

@@ -1,6 +1,6 @@
 import CLinux
-import SystemPackage
 import Synchronization
+import SystemPackage
 
 /// The threads of a group and the locks of their cores: apart from the group, so that they can end after the last
 /// reference to it.

@@ -1,6 +1,8 @@
 import CLinux
 import Synchronization
 
+// SAFETY (below): `hot` lives as long as the loop, and only the reactor's thread touches it.
+
 /// What belongs to a reactor's own thread: its queue, pollers, timers, ring and figures, and the turn that visits them.
 @safe package final class ReactorLoop {
     package let clock: ReactorClock
@@ -9,10 +11,11 @@ import Synchronization
     // SAFETY: the reactor owns its loop.
     private(set) unowned(unsafe) var reactor: Reactor!
 
-    /// What every turn and every wait touch, behind a pointer: accesses to it need no run-time check of their exclusivity.
-    private let hot: UnsafeMutablePointer<Hot>
+    /// What every turn and every wait touch, behind a pointer: accesses to it need no run-time check of their
+    /// exclusivity.
+    let hot: UnsafeMutablePointer<Hot>
 
-    private struct Hot: ~Copyable {
+    struct Hot: ~Copyable {
         var ready: JobRing
         var parking: ParkingTable
         var timers = TimerQueue()
@@ -22,11 +25,13 @@ import Synchronization
         var turnStart: UInt64 = 0
         /// How many more awaits the running job may have completed without giving way.
         var synchronousBudget = 0
+        /// What the running job waited for has failed.
+        var hasFailed = false
     }
 
     let pollers = PollerList()
     /// Those with a period: between visits only their timers know them.
-    private var periodicPollers: [Poller] = []
+    var periodicPollers: [Poller] = []
     var pool: BufferPool!
     /// Why the kernel gave no ring.
     package var ringFailure: RingError?
@@ -62,8 +67,6 @@ import Synchronization
         unsafe hot.deinitialize(count: 1)
         unsafe hot.deallocate()
     }
-
-    // SAFETY (all of `hot`): it lives as long as the loop, and only the reactor's thread touches it.
 
     @inline(__always)
     var figures: Figures { unsafe hot.pointee.figures }
@@ -138,11 +141,17 @@ import Synchronization
     private func run(_ arrival: Arrival, _ serial: UnownedSerialExecutor, _ task: UnownedTaskExecutor) {
         switch arrival.kind {
         case .serial:
-            // SAFETY: this is the reactor's thread, and jobs run one after another on it: the claim of exclusivity is true.
+            unsafe hot.pointee.hasFailed = false
+            // SAFETY: this is the reactor's thread, and jobs run one after another on it: the claim of exclusivity is
+            // true.
             unsafe arrival.job.runSynchronously(on: serial)
         case .preference:
             // SAFETY: as above.
             unsafe arrival.job.runSynchronously(isolatedTo: serial, taskExecutor: task)
+        case .failure:
+            unsafe hot.pointee.hasFailed = true
+            // SAFETY: as above.
+            unsafe arrival.job.runSynchronously(on: serial)
         case .message:
             arrival.takeMessage().body()
         }
@@ -202,94 +211,14 @@ import Synchronization
         push(Arrival(bits: unsafe hot.pointee.parking.take(spot)))
     }
 
-    // MARK: Pollers and timers
-
-    package func add(_ poller: Poller, period: Duration?) {
-        precondition(poller.state == .unregistered, "poller '\(poller.name)' is on a reactor already")
-        poller.state = .waiting
-        poller.period = period.map { max(1, clock.ticks($0)) } ?? 0
-        poller.activity = .poller(slot: pollerNames.add(poller.name))
-        if poller.period == 0 {
-            pollers.add(poller)
-        } else {
-            periodicPollers.append(poller)
-            rearm(poller)
-        }
+    /// The same, for something that failed; see `ParkingLot.park(on:)`.
+    package func unparkFailed(_ spot: ParkingSpot) {
+        push(Arrival(bits: unsafe hot.pointee.parking.take(spot) | Arrival.Kind.failure.rawValue))
     }
 
-    /// The next visit is a period after this one, not after the last due time: a reactor that was held up does not catch up.
-    private func rearm(_ poller: Poller) {
-        if poller.state != .waiting { return }
-        let timer = ReactorTimer(deadline: clock.now() &+ poller.period, action: .poll(poller))
-        poller.timer = timer
-        unsafe hot.pointee.timers.add(timer)
-    }
-
-    package func remove(_ poller: Poller) {
-        if poller.state == .removed { return }
-        precondition(poller.state != .unregistered, "poller '\(poller.name)' is on no reactor")
-        poller.state = .removed
-        poller.timer?.cancel()
-        pollerNames.remove(poller.activity.pollerSlot!)
-        if poller.period == 0 { pollers.scheduleSweep() } else { periodicPollers.removeAll { $0 === poller } }
-    }
-
-    var registeredPollers: [Poller] {
-        pollers.all.filter { $0.state != .removed } + periodicPollers.sorted { $0.name < $1.name }
-    }
-
-    package func pause(_ poller: Poller) {
-        switch poller.state {
-        case .waiting: poller.state = .paused
-        case .running: poller.state = .pausing
-        case .unregistered, .paused, .pausing, .removed: return
-        }
-        poller.timer?.cancel()
-    }
-
-    package func resume(_ poller: Poller) {
-        switch poller.state {
-        case .pausing: poller.state = .running
-        case .paused:
-            poller.state = .waiting
-            if poller.period > 0 { rearm(poller) }
-        case .unregistered, .waiting, .running, .removed: return
-        }
-    }
-
-    /// Runs `body` once, when `duration` has passed. On this reactor.
-    package func schedule(after duration: Duration, _ body: @escaping () -> Void) -> ReactorTimer {
-        schedule(at: clock.now() &+ clock.ticks(duration), .run(body))
-    }
-
-    func schedule(at deadline: UInt64, _ action: ReactorTimer.Action) -> ReactorTimer {
-        let timer = ReactorTimer(deadline: deadline, action: action)
-        unsafe hot.pointee.timers.add(timer)
-        return timer
-    }
-
-    // MARK: For the simulator
-
-    /// Lets the job `offset` places behind the first run next.
-    package func bringForward(_ offset: Int) { unsafe hot.pointee.ready.bringForward(offset) }
-
-    /// The instant of the earliest timer, in ticks; `.max` when there is none.
-    package var nextDeadline: UInt64 { unsafe hot.pointee.timers.nextDeadline }
-
-    /// Whether a timer waits that is not the next visit to a poller. Looks at every timer.
-    package var hasTimersBesidesPollers: Bool { unsafe hot.pointee.timers.hasTimersBesidesPollers }
-
-    /// Drops what refers back to the reactor.
-    func letGo() {
-        for poller in pollers.all { poller.state = .removed }
-        pollers.scheduleSweep()
-        pollers.sweepIfNeeded()
-        periodicPollers = []
-        unsafe hot.pointee.timers = TimerQueue()
-        attachment = nil
-        ring = nil
-        pool = nil
-    }
+    /// Whether what the running job waited for has failed.
+    @usableFromInline
+    package func takeFailure() -> Bool { unsafe hot.pointee.hasFailed }
 
     // MARK: The thread
 

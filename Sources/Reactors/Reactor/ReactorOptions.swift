@@ -1,6 +1,7 @@
 /// What a reactor does when there is nothing to do.
 public enum IdlePolicy: Sendable, Hashable {
-    /// Polls for `spin` after the last work, then sleeps in one kernel wait for its ring, other threads and the next timer.
+    /// Polls for `spin` after the last work, then sleeps in one kernel wait for its ring, other threads and the next
+    /// timer.
     case adaptive(spin: Duration)
     /// Polls for ever: the last microsecond, at the price of a core.
     case poll

@@ -275,8 +275,9 @@ open class Ring {
     public final func close(within limit: Duration = .seconds(5)) -> Int {
         if isClosed { return 0 }
         isClosed = true
-        let end = ContinuousClock.now + limit
-        while outstanding > 0, ContinuousClock.now < end {
+        let clock = ReactorClock.kernel()
+        let end = clock.now() &+ clock.ticks(limit)
+        while outstanding > 0, clock.now() < end {
             if turn() != .busy { wait(nanoseconds: 1_000_000) }
         }
         if outstanding == 0 {

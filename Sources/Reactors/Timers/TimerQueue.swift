@@ -62,7 +62,8 @@ struct TimerQueue {
         nextDeadline = min(nextDeadline, timer.deadline)
     }
 
-    /// The earliest timer that is due at `now`, if it was among the first `count` added; cancelled ones are dropped on the way.
+    /// The earliest timer that is due at `now`, if it was among the first `count` added; cancelled ones are dropped on
+    /// the way.
     mutating func popDue(at now: UInt64, amongFirst count: UInt64) -> ReactorTimer? {
         defer { nextDeadline = heap.min?.deadline ?? .max }
         while let first = heap.min, first.deadline <= now, first.sequence <= count {

@@ -19,7 +19,8 @@ extension Rule {
             return missing.sorted().map {
                 source.finding(
                     $0, "`unsafe` without a reason",
-                    use: "write a `// SAFETY:` comment above it in the same function, or within \(reach) lines")
+                    use: "write a `// SAFETY:` comment above it in the same function, or within \(reach) lines; one that "
+                        + "speaks for the rest of its file begins `// SAFETY (below):`")
             }
         },
         caught: [
@@ -36,6 +37,10 @@ extension Rule {
                 "func f() {\n    // SAFETY: all of it is ours.\n" + String(repeating: "    h()\n", count: 20)
                     + "    unsafe g()\n}\n"),
             Sample("Sources/Reactors/Ring/A.swift", "/// SAFETY: whole.\n/// More.\nfunc f() {\n    unsafe g()\n}\n"),
+            Sample(
+                "Sources/Reactors/Ring/A.swift",
+                "// SAFETY (below): all of it is ours.\n" + String(repeating: "h()\n", count: 20)
+                    + "func f() {\n    unsafe g()\n}\n"),
             Sample("Sources/Reactors/Ring/A.swift", "// unsafe\nlet text = \"unsafe\", unsafely = 1\n"),
         ])
 
@@ -66,6 +71,9 @@ extension Rule {
             Sample("Sources/Bdev/Request/A.swift", "unsafe g()\n"),
             Sample("Sources/Reactors/Ring/A.swift", "unsafe g()\n"),
             Sample("Sources/Bdev/Channel/A.swift", "// unsafe\n"),
+            Sample(
+                "Sources/Bdev/Channel/A.swift",
+                "nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe home.asUnownedSerialExecutor() }\n"),
         ])
 
     static let forUnsafe = Rule(
@@ -82,14 +90,20 @@ extension Rule {
 }
 
 extension SourceText {
+    /// Without the one line that an actor with an executor of its own cannot spell otherwise.
     fileprivate var unsafeLines: Set<Int> {
-        Set(code.indices.filter { code[$0].mentions("unsafe") }.map { $0 + 1 })
+        Set(
+            code.indices.filter { code[$0].mentions("unsafe") && !code[$0].mentions("unownedExecutor") }
+                .map { $0 + 1 })
     }
 
     /// The lines that a `SAFETY:` comment speaks for.
     fileprivate func justifiedLines(reach: Int) -> Set<Int> {
         var justified: Set<Int> = []
         let functions = functions
+        if let first = comments.firstIndex(where: { $0.contains("SAFETY (below):") }), first < comments.count {
+            justified.formUnion(first + 1...comments.count)
+        }
         for (index, comment) in comments.enumerated() where comment.contains("SAFETY:") {
             let line = index + 1
             justified.formUnion(line...line + reach)

@@ -1,7 +1,8 @@
 import Bdev
 import Reactors
 
-/// Makes bdevs on which every block holds its own number: what is read can be checked, and only the right data can be written.
+/// Makes bdevs on which every block holds its own number: what is read can be checked, and only the right data can be
+/// written.
 public final class PatternModule: BdevModule {
     public let name = "pattern"
     private let host = HostSlot()
@@ -34,11 +35,14 @@ final class PatternChannel: BdevModuleChannel {
         for segment in 0..<request.segmentCount {
             if request.type == .read {
                 request.withMutableBytes(ofSegment: segment) { bytes in
-                    for index in 0..<bytes.byteCount { bytes.storeBytes(of: next(), toByteOffset: index, as: UInt8.self) }
+                    for index in 0..<bytes.byteCount {
+                        bytes.storeBytes(of: next(), toByteOffset: index, as: UInt8.self)
+                    }
                 }
             } else {
                 request.withBytes(ofSegment: segment) { bytes in
-                    for index in 0..<bytes.byteCount where bytes.unsafeLoad(fromByteOffset: index, as: UInt8.self) != next() {
+                    for index in 0..<bytes.byteCount
+                    where bytes.unsafeLoad(fromByteOffset: index, as: UInt8.self) != next() {
                         matches = false
                     }
                 }

@@ -40,7 +40,9 @@ import Testing
         let bdev = try await engine.open("Slow0")
         try await bdev.withChannel(on: group.reactors[0]) { channel in
             var batch = IOBatch(capacity: 32)
-            for block in 0..<32 { batch.read(into: try channel.allocateBuffer(byteCount: 512), at: .block(UInt64(block))) }
+            for block in 0..<32 {
+                batch.read(into: try channel.allocateBuffer(byteCount: 512), at: .block(UInt64(block)))
+            }
             try await channel.perform(&batch)
             for index in 0..<32 {
                 let byte = batch.withBuffer(index) { $0.bytes.unsafeLoad(fromByteOffset: 511, as: UInt8.self) }

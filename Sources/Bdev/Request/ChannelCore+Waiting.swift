@@ -1,0 +1,121 @@
+import Reactors
+
+// SAFETY (below): slots are never unmapped while their reactor lives, a slot is touched by its reactor's thread only, and each function here
+// is given a slot whose phase makes it the layer's.
+
+/// Requests that wait: for room in the device, or to be given up.
+extension ChannelCore {
+    // MARK: No room
+
+    /// The device refused the request: it waits at the head of the queue, before all that came after it.
+    @inline(never)
+    func refused(_ slot: Slot) {
+        precondition(
+            unsafe slot.pointee.type != .reset,
+            "module \(bdev.moduleName) has no room for a reset of '\(bdev.name)': a reset cannot wait")
+        unsafe slot.pointee.phase = .queued
+        retryCount &+= 1
+        unsafe module.noMemory.requests.prepend(slot)
+        let outstanding = module.outstandingCount
+        module.noMemory.threshold = max(outstanding / 2, outstanding - 8)
+        if outstanding == 0 { scheduleRetry() }
+    }
+
+    @inline(never)
+    func enqueueBehindOthers(_ slot: Slot) {
+        unsafe slot.pointee.phase = .queued
+        unsafe module.noMemory.requests.append(slot)
+    }
+
+    /// Submits what was refused, in order, until the device refuses again.
+    @inline(never)
+    func retryRefused() {
+        while let slot = unsafe module.noMemory.requests.popFirst() {
+            unsafe slot.pointee.phase = .submitting
+            module.outstandingCount &+= 1
+            let core = unsafe slot.pointee.core.takeUnretainedValue()
+            pool.submitDepth &+= 1
+            unsafe module.submit(IORequest(slot))
+            pool.submitDepth &-= 1
+            switch unsafe slot.pointee.phase {
+            case .submitting: unsafe slot.pointee.phase = .inDevice
+            case .completedInline:
+                if unsafe slot.pointee.status.code == .noMemory { return unsafe core.refused(slot) }
+                unsafe core.finish(slot, slot.pointee.sink, insideSubmit: false)
+            case .free, .prepared, .inDevice, .queued, .done: break
+            }
+        }
+    }
+
+    /// With nothing outstanding no completion will come to try again on.
+    private func scheduleRetry() {
+        if retryTimer != nil { return }
+        retryTimer = loop.schedule(after: .milliseconds(10)) { [unowned self] in
+            retryTimer = nil
+            if !module.noMemory.isEmpty { retryRefused() }
+        }
+    }
+
+    // MARK: What is outstanding
+
+    /// Visits every request of this channel that is not complete, in no particular order.
+    func forEachOutstanding(_ body: (Slot) -> Void) {
+        unsafe pool.forEachSlot { slot in
+            switch unsafe slot.pointee.phase {
+            case .inDevice, .queued:
+                if unsafe slot.pointee.core.toOpaque() == Unmanaged.passUnretained(self).toOpaque() {
+                    unsafe body(slot)
+                }
+            case .free, .prepared, .submitting, .completedInline, .done: break
+            }
+        }
+    }
+
+    /// Visits the parts of a request that are not complete.
+    func forEachChild(of parent: Slot, _ body: (Slot) -> Void) {
+        unsafe forEachOutstanding { slot in
+            if unsafe slot.pointee.sink == .parent, unsafe slot.pointee.parent == parent { unsafe body(slot) }
+        }
+    }
+
+    /// Gives up what waits in the layer: for room in the device, for memory.
+    func abortWaiting() {
+        unsafe forEachOutstanding { slot in
+            if unsafe slot.pointee.detour != nil { unsafe abortDetour(slot) }
+        }
+        var waiting = module.noMemory.requests
+        module.noMemory.requests = SlotQueue()
+        while let slot = unsafe waiting.popFirst() {
+            if unsafe slot.pointee.core.toOpaque() == Unmanaged.passUnretained(self).toOpaque() {
+                unsafe slot.pointee.status = .aborted
+                unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
+            } else {
+                unsafe module.noMemory.requests.append(slot)
+            }
+        }
+    }
+
+    /// Asks for the requests of cancelled tasks to be given up.
+    func abortCancelled() {
+        unsafe forEachOutstanding { slot in
+            guard unsafe !slot.pointee.abortRequested, unsafe loop.isCancelled(at: slot.pointee.spot)
+            else { return }
+            unsafe slot.pointee.abortRequested = true
+            unsafe abort(slot)
+        }
+    }
+
+    func abort(_ slot: Slot) {
+        if unsafe slot.pointee.detour != nil { return unsafe abortDetour(slot) }
+        switch unsafe slot.pointee.phase {
+        case .queued:
+            if unsafe module.noMemory.requests.remove(slot) {
+                unsafe slot.pointee.status = .aborted
+                unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
+            }
+        case .inDevice:
+            unsafe module.abort(RequestToken(index: slot.pointee.index, generation: slot.pointee.generation))
+        case .free, .prepared, .submitting, .completedInline, .done: break
+        }
+    }
+}
