@@ -32,5 +32,5 @@ final class SimulatedBackend: ReactorBackend, @unchecked Sendable {
         world.workArrived(at: index)
     }
 
-    func random() -> UInt64 { world.random.next() }
+    func randomWord() -> UInt64 { world.random.next() }
 }

@@ -23,7 +23,7 @@ struct ResizeTests {
             #expect(try await scene.engine.info("disk").geometry.blockCount == 2048)
             let new = try await descriptor.channel(on: scene.reactors[1])
             for channel in [old, new] {
-                #expect(await channel.engine.blockCount == 2048)
+                #expect(await channel.blocks == 2048)
                 #expect(await channel.readOnce(at: 2047) == nil)
                 #expect(await channel.readOnce(at: 2048) == .outOfRange)
             }
@@ -91,8 +91,12 @@ struct ResizeTests {
             }
             try await resize.value
             let channel = try await opener.value
-            #expect(await channel.engine.blockCount == 4096)
+            #expect(await channel.blocks == 4096)
             await descriptor.close()
         }
     }
+}
+
+extension BdevChannel {
+    fileprivate var blocks: UInt64 { engine.blockCount }
 }
