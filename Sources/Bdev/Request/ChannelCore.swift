@@ -29,7 +29,6 @@ import Reactors
     /// Descriptors and others that use this channel.
     var userCount = 0
 
-    var retryTimer: ReactorTimer?
 
     init(bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool) {
         self.bdev = bdev
@@ -39,8 +38,8 @@ import Reactors
         clock = pool.loop.clock
         let geometry = bdev.geometry
         shape = ChannelShape(geometry, native: bdev.supportedTypes)
-        blockCount = geometry.blockCount
-        accepted = bdev.supportedTypes
+        blockCount = bdev.blockCount
+        accepted = bdev.isRemoved ? [] : bdev.supportedTypes
         if accepted.contains(.write) { accepted.insert(.writeZeroes) }
         unsafe counters = .allocate(capacity: IOType.counterCount)
         unsafe counters.initialize(repeating: IOCounters(), count: IOType.counterCount)
