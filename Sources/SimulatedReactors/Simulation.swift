@@ -3,7 +3,8 @@ public import Reactors
 /// Reactors on virtual time, all of them driven by one thread, in an order that a seed decides.
 ///
 /// The reactors are the real ones: actors, tasks, pollers, timers, channels and bdevs work on them as on any other. What is simulated is
-/// what they take from outside: time stands still while something is ready and then jumps to the next timer or completion; which
+/// what they take from outside: time stands still while something is ready (for a thousand turns at most, so that a task may
+/// also give way until something has happened) and then jumps to the next timer or completion; which
 /// reactor goes on, and which of its jobs, is chosen at random. The same seed makes the same choices, so a failure can be repeated,
 /// and many seeds try many orders.
 ///
@@ -23,8 +24,8 @@ public final class Simulation: Sendable {
     public let seed: UInt64
     private let world: World
 
-    /// At an instant at which this many steps have been made, nothing else will ever happen.
-    private static let stepLimit = 20_000_000
+    /// At an instant at which this many turns have been made, nothing else will ever happen.
+    private static let stepLimit = 5_000_000
     /// So many movements of time without a job, and with nobody who waits for an instant: only pollers are left, and they find nothing.
     private static let idleMoveLimit = 10_000
     /// The same when somebody does: a timer that sets itself again and again and changes nothing.

@@ -22,13 +22,15 @@ final class World: @unchecked Sendable {
     private(set) var digest = TraceDigest()
     private var conditions: [Condition] = []
     private var awakeCount = 0
-    /// Steps at this instant.
+    /// Turns at this instant.
     private(set) var stepsSinceTimeMoved = 0
     /// Movements of time since a job or a message ran.
     private(set) var movesSinceJob = 0
 
     /// How far time moves while reactors only poll, in ticks.
     private static let pollInterval: UInt64 = 1000
+    /// Turns at one instant after which time moves although something is ready.
+    private static let patience = 1000
 
     init(seed: UInt64, reactorCount: Int, options: ReactorOptions) {
         random = SeededRandom(seed: seed)
@@ -60,9 +62,11 @@ final class World: @unchecked Sendable {
 
     // MARK: Steps
 
-    /// A turn of a reactor that may have something to do; when there is none, time moves to the next event, at most to `limit`.
+    /// A turn of a reactor that may have something to do; when there is none, time moves to the next event, at most to
+    /// `limit`. Time moves as well when an instant has seen very many turns: somebody gives way again and again until
+    /// something happens.
     func step(limit: UInt64 = .max) -> Step {
-        if awakeCount > 0 {
+        if awakeCount > 0, stepsSinceTimeMoved < Self.patience || nextEvent > limit || nextEvent == .max {
             turn(chooseAwake())
             return .worked
         }
@@ -120,10 +124,8 @@ final class World: @unchecked Sendable {
     }
 
     func moveTime(to instant: UInt64) {
-        if instant > clock.now() {
-            clock.advance(to: instant)
-            stepsSinceTimeMoved = 0
-        }
+        if instant > clock.now() { clock.advance(to: instant) }
+        stepsSinceTimeMoved = 0
         movesSinceJob += 1
         digest.add(0x7469_6D65)
         digest.add(instant)

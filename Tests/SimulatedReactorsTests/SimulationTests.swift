@@ -73,6 +73,16 @@ struct SimulationTests {
         }
     }
 
+    @Test func `a task that gives way until something has happened lets time pass`() throws {
+        let simulation = Simulation(seed: 5)
+        try simulation.run { here in
+            let fired = Shared(false)
+            here.schedule(after: .milliseconds(3)) { fired.value = true }
+            while !fired.value { await here.yield() }
+            #expect(simulation.now == .milliseconds(3))
+        }
+    }
+
     @Test func `timers of several reactors go off in the order of their instants`() throws {
         let simulation = Simulation(seed: 6, reactorCount: 3)
         let order = Shared<[Int]>([])
