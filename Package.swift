@@ -21,6 +21,7 @@ let libraries: [Target] = [
 ]
 
 let tests: [Target] = [
+    .testTarget(name: "CompileTests", dependencies: ["Bdev", "Reactors"]),
     .testTarget(name: "LintTests"),
     .testTarget(name: "SimulatedReactorsTests", dependencies: ["Reactors", "SimulatedReactors"]),
     .testTarget(

@@ -53,7 +53,7 @@ import Testing
         #expect(error.code == .coreUnavailable)
         #expect(
             error.description
-                == "core 2 is offline; bring it online (echo 1 > /sys/devices/system/cpu/cpu2/online) or choose among 0-1"
+                == "core 2 is offline; bring it online (/sys/devices/system/cpu/cpu2/online) or choose among 0-1"
         )
     }
 

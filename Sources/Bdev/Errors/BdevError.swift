@@ -83,6 +83,7 @@ public struct BdevError: Error, Sendable, CustomStringConvertible {
     private let details: Details
 
     /// - Parameters:
+    ///   - code: what kind of failure it is.
     ///   - bdev: the name of the bdev concerned.
     ///   - message: what was tried and what is wrong with it.
     ///   - advice: what to do about it.

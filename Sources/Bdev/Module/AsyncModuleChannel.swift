@@ -15,7 +15,7 @@ open class AsyncModuleChannel: BdevModuleChannel {
     private var idleWorkers: [ParkingSpot] = []
     private var isClosed = false
 
-    /// - Parameter concurrency: how many requests are performed at once; what comes beyond waits in order. At least 1.
+    /// `concurrency`: how many requests are performed at once; what comes beyond waits in order. At least 1.
     public init(on local: isolated LocalReactor, concurrency: Int = 32) {
         precondition(concurrency > 0, "an async module performs at least one request at a time")
         reactor = local.reactor

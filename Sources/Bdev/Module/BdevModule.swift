@@ -47,7 +47,7 @@ public struct BdevModuleHost: Sendable {
 public protocol BdevDriver: AnyObject, Sendable {
     /// The module's part of this bdev on one reactor. Called there, once for each reactor until its last user is gone.
     ///
-    /// - Parameter requests: turns the tokens of detached requests back into requests.
+    /// `requests` turns the tokens of detached requests back into requests.
     func makeChannel(
         on local: isolated LocalReactor, requests: RequestTable
     ) async throws(BdevError) -> BdevModuleChannel
@@ -90,8 +90,10 @@ public struct BdevUUID: Hashable, Sendable, CustomStringConvertible {
             return String(repeating: "0", count: max(0, digits - text.count)) + text
         }
         let first = hex(high, 16), second = hex(low, 16)
-        return
-            "\(first.prefix(8))-\(first.dropFirst(8).prefix(4))-\(first.suffix(4))-\(second.prefix(4))-\(second.suffix(12))"
+        let groups = [
+            first.prefix(8), first.dropFirst(8).prefix(4), first.suffix(4), second.prefix(4), second.suffix(12),
+        ]
+        return groups.joined(separator: "-")
     }
 }
 

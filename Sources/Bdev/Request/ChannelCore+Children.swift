@@ -1,7 +1,7 @@
 import Reactors
 
-// SAFETY (below): parents and children are slots of this channel that are not complete: nobody else touches them, and their memory
-// belongs to them.
+// SAFETY (below): parents and children are slots of this channel that are not complete: nobody else touches them, and
+// their memory belongs to them.
 
 /// The parts of a request that the module cannot be given as it is.
 extension ChannelCore {

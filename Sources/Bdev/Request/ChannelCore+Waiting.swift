@@ -1,7 +1,7 @@
 import Reactors
 
-// SAFETY (below): slots are never unmapped while their reactor lives, a slot is touched by its reactor's thread only, and each function here
-// is given a slot whose phase makes it the layer's.
+// SAFETY (below): slots are never unmapped while their reactor lives, a slot is touched by its reactor's thread only,
+// and each function here is given a slot whose phase makes it the layer's.
 
 /// Requests that wait: for room in the device, or to be given up.
 extension ChannelCore {

@@ -166,7 +166,7 @@ public import Reactors
     private func refuseLength(_ type: IOType, _ byteCount: UInt64) -> BdevError {
         BdevError(
             .misaligned, bdev: name,
-            "cannot \(type) \(byteCount) bytes: a length is one or more whole blocks of \(core.shape.blockByteCount) bytes"
+            "cannot \(type) \(byteCount) bytes: a length is one or more blocks of \(core.shape.blockByteCount) bytes"
         )
     }
 

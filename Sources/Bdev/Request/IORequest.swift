@@ -65,7 +65,7 @@ public import Reactors
         unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.moduleCompleted(slot, status) }
     }
 
-    /// Turns the request into a number for the time it is with a device; ``BdevModuleChannel/request(_:on:)`` turns it
+    /// Turns the request into a number for the time it is with a device; ``RequestTable/request(_:)`` turns it
     /// back.
     public consuming func detach() -> RequestToken {
         let token = unsafe RequestToken(index: slot.pointee.index, generation: slot.pointee.generation)

@@ -41,31 +41,3 @@ public final class ReactorTaskExecutor: TaskExecutor, @unchecked Sendable {
         unsafe loop._withUnsafeGuaranteedRef { $0.push(arrival) }
     }
 }
-
-/// The actor a task hops to in order to wait. Its body runs when what the task waited for has happened.
-@safe package actor ParkingLot {
-    // SAFETY: the reactor owns the executor and this actor.
-    @usableFromInline let reference: UnownedSerialExecutor
-
-    @inlinable
-    package nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe reference }
-
-    init(executor: some SerialExecutor) { unsafe reference = executor.asUnownedSerialExecutor() }
-
-    /// Inlined into whoever waits, so that waiting takes no frame of its own. The call inside keeps the optimizer from
-    /// removing two hops with nothing in between.
-    @inlinable
-    @inline(__always)
-    package func park() { markArrival() }
-
-    /// The same, for a wait that may fail: whether it did. What follows in the waiting function should not touch
-    /// anything but the answer: then it needs no hop back before it returns.
-    @inlinable
-    @inline(__always)
-    package func park(on loop: ReactorConfined<ReactorLoop>) -> Bool { loop.value.takeFailure() }
-}
-
-@usableFromInline
-@inline(never)
-@_optimize(none)
-func markArrival() {}

@@ -1,6 +1,9 @@
 import CLinux
 import Synchronization
 
+// SAFETY (below): blocks lie in tables that live as long as their pool, which an outstanding buffer keeps alive; a
+// block is on one free list, or one buffer's, or in the chain of returned ones.
+
 /// The I/O memory of one reactor, in blocks of a few sizes.
 ///
 /// Everything is sized at the start. A size that runs out is enlarged by as much again as it had, up to a limit for the

@@ -1,5 +1,8 @@
 import CLinux
 
+// SAFETY (below): whoever hands a piece of I/O memory out keeps it alive until the operation is complete; only its own
+// bounds are touched.
+
 /// A stretch of I/O memory as a driver sees it: an address and a length that belong to a request.
 ///
 /// It does not keep the memory alive: whoever hands one out (a request, a buffer) does, until the operation is

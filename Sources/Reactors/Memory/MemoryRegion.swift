@@ -1,6 +1,8 @@
 import CLinux
 import SystemPackage
 
+// SAFETY (below): the mapping lives as long as its region, and every offset is checked against its size.
+
 /// Pages of memory mapped from the kernel: the ground that buffer pools and RAM disks stand on.
 ///
 /// Zero at first, page-aligned, and paid for only when touched. Unmapped when the last reference goes.
@@ -23,6 +25,7 @@ import SystemPackage
 
     /// - Parameters:
     ///   - byteCount: in bytes, more than 0.
+    ///   - pages: which pages.
     ///   - node: the NUMA node its pages are preferred from; nil: that of whoever touches them first.
     /// - Throws: `ReactorError` (`resourceExhausted`) when the kernel refuses.
     public init(byteCount: Int, pages: Pages = .normal, node: Int? = nil) throws(ReactorError) {

@@ -1,3 +1,5 @@
+// SAFETY (below): the list is allocated as long as the object lives; `owned` keeps alive what it refers to.
+
 /// The pollers that run on every turn. Visiting one costs a virtual call and no reference counting.
 @safe final class PollerList {
     /// Keeps them alive; the order is the order of visits.

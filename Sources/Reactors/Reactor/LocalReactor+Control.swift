@@ -9,8 +9,7 @@ extension LocalReactor {
     /// of a visit, so that a reactor that was held up does not catch up. Cost of an empty visit: a virtual call and a
     /// closure call.
     ///
-    /// - Parameters:
-    ///   - name: for statistics and the stall watchdog.
+    /// `name`: for statistics and the stall watchdog.
     /// - period: nil: every turn. A reactor with such pollers sleeps between visits only while all of them answer
     ///   `.idle`.
     @discardableResult

@@ -24,11 +24,11 @@ extension Reactor {
     /// Cost: one suspension, no allocation. Cancellation does not end it: whoever holds the spot does.
     package nonisolated(nonsending) func park(at spot: ParkingSpot) async {
         loop.expectParking(at: spot)
-        await lot.park()
+        _ = await lot.park(on: ReactorConfined(loop))
     }
 
     /// Suspends the running task until everything that is queued now has run. The caller is isolated to this reactor.
     package nonisolated(nonsending) func yieldTurn() async {
-        await yieldLot.park()
+        await yieldLot.giveWay()
     }
 }

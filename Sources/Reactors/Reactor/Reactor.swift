@@ -65,6 +65,7 @@ import Synchronization
 
     /// Whether the caller runs on this reactor's thread.
     public var isCurrent: Bool {
+        // SAFETY: addresses are compared, not followed.
         unsafe clinux_current_reactor() == Unmanaged.passUnretained(self).toOpaque()
     }
 
@@ -173,6 +174,7 @@ import Synchronization
 
     /// Makes the calling thread this reactor's, for the time of `body`. A thread is one reactor's at a time.
     package func asCurrent<Result, Failure: Error>(_ body: () throws(Failure) -> Result) throws(Failure) -> Result {
+        // SAFETY: self outlives the call, at whose end the thread is again what it was.
         let outer = unsafe clinux_current_reactor()
         unsafe clinux_set_current_reactor(Unmanaged.passUnretained(self).toOpaque())
         defer { unsafe clinux_set_current_reactor(outer) }

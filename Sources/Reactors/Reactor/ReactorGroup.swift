@@ -1,6 +1,6 @@
 /// The reactors of a process: one pinned thread for each core it was given.
 ///
-/// End it with ``shutDown()``. A group that is let go without it is shut down all the same, at the time its last
+/// End it with `shutDown()`. A group that is let go without it is shut down all the same, at the time its last
 /// reference goes, on that thread; from a reactor of the group itself, where nobody may wait for the thread, on a
 /// thread of its own.
 public final class ReactorGroup: Sendable {
@@ -65,7 +65,7 @@ public final class ReactorGroup: Sendable {
     /// The first reactor on a core of this NUMA node, or nil.
     public func reactor(onNode node: Int) -> Reactor? { reactors.first { $0.node == node } }
 
-    /// Watches the reactors from a thread of its own until ``shutDown()``: a reactor that does not finish a turn in
+    /// Watches the reactors from a thread of its own until `shutDown()`: a reactor that does not finish a turn in
     /// `threshold` is reported once for each such stall, with what holds it. `report` runs on that thread and must not
     /// block for long nor end the group.
     ///

@@ -207,13 +207,20 @@ import Synchronization
     }
 
     /// Lets the task parked at `spot` run again, after what is already queued.
-    package func unpark(_ spot: ParkingSpot) {
-        push(Arrival(bits: unsafe hot.pointee.parking.take(spot)))
-    }
+    package func unpark(_ spot: ParkingSpot) { release(unsafe hot.pointee.parking.take(spot), hasFailed: false) }
 
     /// The same, for something that failed; see `ParkingLot.park(on:)`.
-    package func unparkFailed(_ spot: ParkingSpot) {
-        push(Arrival(bits: unsafe hot.pointee.parking.take(spot) | Arrival.Kind.failure.rawValue))
+    package func unparkFailed(_ spot: ParkingSpot) { release(unsafe hot.pointee.parking.take(spot), hasFailed: true) }
+
+    @inline(__always)
+    private func release(_ bits: UInt, hasFailed: Bool) {
+        #if ContinuationParking
+        // SAFETY: the bits came from a continuation in `ParkingLot.park(on:)`, taken out of the table once.
+        let continuation = unsafe unsafeBitCast(bits, to: UnsafeContinuation<Bool, Never>.self)
+        unsafe continuation.resume(returning: hasFailed)
+        #else
+        push(Arrival(bits: hasFailed ? bits | Arrival.Kind.failure.rawValue : bits))
+        #endif
     }
 
     /// Whether what the running job waited for has failed.

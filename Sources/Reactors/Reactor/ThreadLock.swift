@@ -1,5 +1,7 @@
 import CLinux
 
+// SAFETY (below): the mutex lives as long as its lock.
+
 /// A pthread mutex around a value that threads share on control paths. Unlike `Synchronization.Mutex`, a thread
 /// sanitizer sees it.
 @safe final class ThreadLock<Value>: @unchecked Sendable {

@@ -17,6 +17,7 @@ enum FileCalls {
 
     /// open(2), close-on-exec.
     static func open(_ path: String, _ options: OpenOptions) throws(Errno) -> FileDescriptor {
+        // SAFETY: a string the call reads.
         let result = unsafe clinux_file_open(path, options.rawValue)
         try check(result)
         return FileDescriptor(rawValue: result)

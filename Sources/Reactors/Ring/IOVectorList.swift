@@ -1,5 +1,7 @@
 import CLinux
 
+// SAFETY (below): the segments live as long as the list, and indices are checked.
+
 /// Pieces of memory for one vectored read or write, in the kernel's own layout (struct iovec). Made once and used
 /// again and again: filling it does not allocate. Belongs to one thread.
 @safe public final class IOVectorList {

@@ -225,6 +225,7 @@ import SystemPackage
 
     override func unregister(_ file: RingFile) {
         if file.slot < 0 || isClosed { return }
+        // SAFETY: the handle lives until the ring is closed.
         _ = unsafe clinux_ring_set_file(handle, UInt32(file.slot), -1)
         freeSlots.append(file.slot)
     }

@@ -156,7 +156,7 @@ open class Ring {
 
     /// Reads from `offset` (bytes) into `memory`: preadv2(2), IORING_OP_READ or READ_FIXED. The result is the number
     /// of bytes, fewer at the end of the file.
-    /// - Parameter token: comes back with the result; 48 bits.
+    /// `token`: comes back with the result; 48 bits.
     public final func read(
         _ file: RingFile, at offset: Int64, into memory: IOMemory, flags: TransferFlags = [], token: UInt64,
         for client: RingClient

@@ -1,3 +1,5 @@
+// SAFETY (below): the table keeps its clients alive until they are removed, and a number is below its size.
+
 /// Whoever starts operations on a ``Ring``: subclass it, and ``Ring/add(_:)`` it. Used on the ring's thread only.
 open class RingClient {
     /// Its place in the ring's table; 0: on no ring.
@@ -10,7 +12,7 @@ open class RingClient {
     public init() {}
 
     /// An operation has ended: `result` is what its method says, or a negative errno. It may start others.
-    /// - Parameter token: as given when it was started.
+    /// `token`: as given when it was started.
     open func ringCompleted(token: UInt64, result: Int32) {}
 
     /// After a refusal: there is room again. Start what was kept, in order, until refused again.

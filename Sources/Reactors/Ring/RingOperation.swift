@@ -1,7 +1,9 @@
 package import CLinux
 public import SystemPackage
 
-/// A file as a ring knows it. Made by ``Ring/register(_:)``, or of a descriptor as it is.
+// SAFETY (below): a plain C value; its address field is only handed on.
+
+/// A file as a ring knows it. Made by `Ring.register(_:)`, or of a descriptor as it is.
 public struct RingFile: Hashable, Sendable {
     public let descriptor: FileDescriptor
     /// Its place in the ring's table of registered files; -1: none.

@@ -1,5 +1,7 @@
 import CLinux
 
+// SAFETY (below): the handle lives as long as the object.
+
 /// Threads that do operations one at a time, for a ring that cannot.
 @safe final class RingWorkers {
     // SAFETY: freed in deinit unless operations are outstanding; used on the ring's thread.

@@ -207,7 +207,7 @@ public struct CoreList: Sendable, Hashable, ExpressibleByArrayLiteral, CustomStr
             throw ReactorError(
                 .coreUnavailable, "core \(core) is offline",
                 advice:
-                    "bring it online (echo 1 > /sys/devices/system/cpu/cpu\(core)/online) or choose among \(rangeText(usable))"
+                    "bring it online (/sys/devices/system/cpu/cpu\(core)/online) or choose among \(rangeText(usable))"
             )
         }
         if !permitted.contains(core) {

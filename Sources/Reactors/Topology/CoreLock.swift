@@ -107,7 +107,7 @@ public final class CoreLock: Sendable {
             .coreInUse, "the lock of core \(core), \(path), belongs to user \(userName(owner))",
             cause: .permissionDenied,
             advice:
-                "choose another core, run as that user, remove the file if nothing of theirs runs, or turn core locks off"
+                "choose another core, run as that user, remove the file if it is stale, or turn core locks off"
         )
     }
 

@@ -19,8 +19,8 @@ extension Rule {
             return missing.sorted().map {
                 source.finding(
                     $0, "`unsafe` without a reason",
-                    use: "write a `// SAFETY:` comment above it in the same function, or within \(reach) lines; one that "
-                        + "speaks for the rest of its file begins `// SAFETY (below):`")
+                    use: "write a `// SAFETY:` comment above it in the same function, or within \(reach) lines; "
+                        + "one that speaks for the rest of its file begins `// SAFETY (below):`")
             }
         },
         caught: [

@@ -9,7 +9,7 @@ extension Rule {
 
     /// The layers, from the bottom up, and what each may import besides `commonImports`.
     private static let layerImports: [(folder: String, imports: Set<String>)] = [
-        ("Sources/Reactors", ["CLinux"]),
+        ("Sources/Reactors", ["CLinux", "Glibc"]),
         ("Sources/SimulatedReactors", ["Reactors"]),
         ("Sources/Bdev", ["Reactors", "Logging"]),
         ("Sources/NVMeDriver", ["Reactors", "CLinux", "Logging"]),

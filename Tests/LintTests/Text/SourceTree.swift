@@ -19,6 +19,11 @@ enum SourceTree {
         return paths.sorted().compactMap(read)
     }()
 
+    /// A file of any kind, by its path below the package's folder.
+    static func text(of path: String) throws -> String {
+        String(decoding: try Data(contentsOf: root.appending(path: path)), as: UTF8.self)
+    }
+
     private static func read(_ path: String) -> SourceText? {
         guard let data = FileManager.default.contents(atPath: root.appending(path: path).path) else { return nil }
         return SourceText(path: path, text: String(decoding: data, as: UTF8.self))

@@ -1,0 +1,30 @@
+import Testing
+
+@Suite("The guide") struct GuideTests {
+    @Test(arguments: ["PatternModule.swift", "SlowModule.swift"])
+    func `shows code that the example package compiles and tests`(_ name: String) throws {
+        let guide = try SourceTree.text(of: "Sources/Bdev/Bdev.docc/WritingAModule.md")
+        let source = try SourceTree.text(of: "Examples/ExternalModule/Sources/PatternBdev/\(name)")
+        let shown = guide.codeBlocks
+        #expect(shown.count == 2)
+        #expect(shown.contains { source.contains($0) }, "\(name) and the guide differ: make them the same again")
+    }
+}
+
+extension String {
+    /// What stands between the fences of its Swift code blocks.
+    fileprivate var codeBlocks: [String] {
+        var blocks: [String] = [], block: [Substring]?
+        for line in split(separator: "\n", omittingEmptySubsequences: false) {
+            if line == "```swift" {
+                block = []
+            } else if line == "```", let lines = block {
+                blocks.append(lines.joined(separator: "\n"))
+                block = nil
+            } else {
+                block?.append(line)
+            }
+        }
+        return blocks
+    }
+}
