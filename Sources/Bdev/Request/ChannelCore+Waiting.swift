@@ -107,10 +107,19 @@ extension ChannelCore {
     /// Asks for the requests of cancelled tasks to be given up.
     func abortCancelled() {
         unsafe forEachOutstanding { slot in
-            guard unsafe !slot.pointee.abortRequested, unsafe loop.isCancelled(at: slot.pointee.spot)
+            guard unsafe !slot.pointee.abortRequested, let spot = unsafe waiter(slot), loop.isCancelled(at: spot)
             else { return }
             unsafe slot.pointee.abortRequested = true
             unsafe abort(slot)
+        }
+    }
+
+    /// Where the task waits that the request is for. A batch's task waits at the batch's spot.
+    private func waiter(_ slot: Slot) -> ParkingSpot? {
+        switch unsafe slot.pointee.sink {
+        case .task: return unsafe slot.pointee.spot
+        case .batch: return unsafe slot.pointee.batch!.pointee.spot
+        case .handler, .parent: return nil
         }
     }
 
