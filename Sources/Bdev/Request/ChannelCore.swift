@@ -29,7 +29,6 @@ import Reactors
     /// Descriptors and others that use this channel.
     var userCount = 0
 
-    var retryTimer: ReactorTimer?
 
     init(bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool) {
         self.bdev = bdev
@@ -39,9 +38,9 @@ import Reactors
         clock = pool.loop.clock
         let geometry = bdev.geometry
         shape = ChannelShape(geometry, native: bdev.supportedTypes)
-        // The bdev may have been resized since it was registered.
+        // It may have been resized, or begun to go away, since it was registered.
         blockCount = bdev.blockCount
-        accepted = bdev.supportedTypes
+        accepted = bdev.isRemoved ? [] : bdev.supportedTypes
         if accepted.contains(.write) { accepted.insert(.writeZeroes) }
         unsafe counters = .allocate(capacity: IOType.counterCount)
         unsafe counters.initialize(repeating: IOCounters(), count: IOType.counterCount)
@@ -59,6 +58,16 @@ import Reactors
         unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
         if unsafe (shape.isPlain || isPlain(slot)) { unsafe dispatch(slot, sink) } else { unsafe enterDetour(slot) }
+    }
+
+    /// Starts a prepared request without data. One of no blocks succeeds, and the device need not hear of it.
+    func startWithoutData(_ slot: Slot, _ sink: RequestState.Sink) {
+        let (type, count) = unsafe (slot.pointee.type, slot.pointee.blockCount)
+        if count > 0 || (type != .unmap && type != .writeZeroes) { return unsafe start(slot, sink) }
+        unsafe slot.pointee.sink = sink
+        unsafe slot.pointee.status = .success
+        unsafe slot.pointee.phase = .done
+        unsafe tell(slot, sink, insideSubmit: true)
     }
 
     @inline(never)

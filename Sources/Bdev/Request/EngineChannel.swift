@@ -62,7 +62,8 @@ public import Reactors
         guard let memory = IOBuffer.memory(of: buffer) else { preconditionFailure("a read or write needs a buffer") }
         let slot = unsafe try prepare(type, memory, offset)
         unsafe slot.pointee.buffer = buffer.take()
-        unsafe begin(slot, tag, handler)
+        unsafe assign(slot, tag, handler)
+        unsafe core.start(slot, .handler)
     }
 
     /// An I/O without data: unmap, write zeroes, flush.
@@ -72,15 +73,15 @@ public import Reactors
         _ type: IOType, at offset: BdevOffset, count: BdevLength, tag: UInt64 = 0, handler: IOHandler
     ) throws(BdevError) {
         let slot = unsafe try prepare(type, offset, count)
-        unsafe begin(slot, tag, handler)
+        unsafe assign(slot, tag, handler)
+        unsafe core.startWithoutData(slot, .handler)
     }
 
     @inline(__always)
-    private func begin(_ slot: Slot, _ tag: UInt64, _ handler: IOHandler) {
+    private func assign(_ slot: Slot, _ tag: UInt64, _ handler: IOHandler) {
         unsafe slot.pointee.handler = Unmanaged.passUnretained(handler)
         unsafe slot.pointee.tag = tag
         if handler.keeper != ObjectIdentifier(self) { keep(handler) }
-        unsafe core.start(slot, .handler)
     }
 
     /// The requests of a handler refer to it without counting.
