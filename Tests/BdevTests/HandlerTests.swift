@@ -37,7 +37,7 @@ struct HandlerTests {
         }
     }
 
-    @Test func `a handler stays alive while requests of it are outstanding`() throws {
+    @Test func `a handler stays alive until the channel it submits to is closed`() throws {
         try simulate { here, scene in
             scene.device.pace = .held
             try await scene.withChannel { channel in
@@ -60,6 +60,7 @@ struct HandlerTests {
                 #expect(told.value == 1)
                 scene.device.complete()
                 #expect(told.value == 2)
+                await channel.close()
                 isAlive = observed != nil
                 #expect(!isAlive)
             }

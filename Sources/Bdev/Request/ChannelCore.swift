@@ -29,7 +29,6 @@ import Reactors
     /// Descriptors and others that use this channel.
     var userCount = 0
 
-
     init(bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool) {
         self.bdev = bdev
         self.module = module
