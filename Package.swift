@@ -13,6 +13,7 @@ let libraries: [Target] = [
             .product(name: "HeapModule", package: "swift-collections"),
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
+    .target(name: "SimulatedReactors", dependencies: ["Reactors"]),
     .target(
         name: "Bdev",
         dependencies: ["Reactors", .product(name: "Logging", package: "swift-log")]),
@@ -62,6 +63,13 @@ let examples: [Target] = [
 let tests: [Target] = [
     .testTarget(name: "CompileTests", dependencies: ["Bdev", "Reactors"]),
     .testTarget(name: "LintTests"),
+    .testTarget(name: "SimulatedReactorsTests", dependencies: ["Reactors", "SimulatedReactors"]),
+    .testTarget(
+        name: "BdevTests",
+        dependencies: [
+            "Bdev", "NullBdev", "Reactors", "SimulatedReactors",
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
@@ -79,6 +87,7 @@ let package = Package(
     name: "swift-bdev",
     products: [
         .library(name: "Reactors", targets: ["Reactors"]),
+        .library(name: "SimulatedReactors", targets: ["SimulatedReactors"]),
         .library(name: "Bdev", targets: ["Bdev"]),
         .library(name: "NullBdev", targets: ["NullBdev"]),
         .library(name: "BdevConfiguration", targets: ["BdevConfiguration"]),

@@ -34,6 +34,10 @@ open class BdevModuleChannel {
     var requests = SlotQueue()
     /// Retried when as few as this are outstanding.
     var threshold = 0
+    /// The loop that submits them again is on the stack.
+    var isRetrying = false
+    /// A timer will try again.
+    var isRetryDue = false
 
     @inline(__always)
     var isEmpty: Bool { requests.isEmpty }

@@ -16,6 +16,10 @@ public actor BdevEngine {
     /// In the order of registration.
     private var bdevs: [RegisteredBdev] = []
     private var isStopping = false
+    /// Bdevs on their way out.
+    private var removalCount = 0
+    /// Tasks that wait for one of them to be gone.
+    private var removalWaiters: [ParkingSpot] = []
 
     /// - Parameter reactors: at least one. The engine's own work is done on the first.
     public init(reactors: [Reactor]) {
@@ -52,8 +56,9 @@ public actor BdevEngine {
         if isStopping { return }
         isStopping = true
         while let last = bdevs.last {
-            do { try await takeAway(last) } catch { await last.waitUntilClosed() }
+            do { try await takeAway(last) } catch { await waitForRemoval() }
         }
+        while removalCount > 0 { await waitForRemoval() }
         for module in modules.reversed() { await module.stop() }
         modules = []
     }
@@ -112,6 +117,12 @@ public actor BdevEngine {
             advice: known.isEmpty ? "no bdev is registered" : "there are \(known.joined(separator: ", "))")
     }
 
+    private func find(_ name: String, of module: String) throws(BdevError) -> RegisteredBdev {
+        let bdev = try find(name)
+        if bdev.moduleName == module { return bdev }
+        throw BdevError(.noSuchBdev, bdev: name, "the bdev belongs to module '\(bdev.moduleName)', not to '\(module)'")
+    }
+
     // MARK: Opening
 
     /// Opens a bdev by its name or an alias.
@@ -127,12 +138,7 @@ public actor BdevEngine {
     // MARK: Going away
 
     func remove(_ name: String, module: String) async throws(BdevError) {
-        let bdev = try find(name)
-        if bdev.moduleName != module {
-            throw BdevError(
-                .noSuchBdev, bdev: name, "the bdev belongs to module '\(bdev.moduleName)', not to '\(module)'")
-        }
-        try await takeAway(bdev)
+        try await takeAway(try find(name, of: module))
     }
 
     /// Removes a bdev, whatever module it is of. Waits until everyone has closed it.
@@ -142,11 +148,23 @@ public actor BdevEngine {
 
     private func takeAway(_ bdev: RegisteredBdev) async throws(BdevError) {
         try await bdev.beginRemoval()
+        removalCount += 1
         await stopChannels(of: bdev)
         await bdev.waitUntilClosed()
         for (name, registered) in names where registered === bdev { names[name] = nil }
         bdevs.removeAll { $0 === bdev }
         await bdev.driver.destroy()
+        removalCount -= 1
+        for spot in removalWaiters { home.loop.unpark(spot) }
+        removalWaiters = []
+    }
+
+    /// Returns when one of the removals under way has ended.
+    private func waitForRemoval() async {
+        let spot = home.loop.makeSpot()
+        removalWaiters.append(spot)
+        await home.park(at: spot)
+        home.loop.release(spot)
     }
 
     private func stopChannels(of bdev: RegisteredBdev) async {
@@ -154,8 +172,8 @@ public actor BdevEngine {
     }
 
     func resize(_ name: String, module: String, blockCount: UInt64) async throws(BdevError) {
-        let bdev = try find(name)
-        let descriptors = try await bdev.resize(blockCount)
+        let bdev = try find(name, of: module)
+        guard let descriptors = try await bdev.resize(blockCount) else { return }
         for reactor in reactors { await reactor.local.adopt(blockCount: blockCount, of: bdev) }
         for descriptor in descriptors { descriptor.bdevWasResized(to: blockCount) }
     }

@@ -22,7 +22,7 @@ actor RegisteredBdev {
 
     private(set) var state = State.ready
     var aliases: Set<String>
-    private(set) var descriptors: [ObjectIdentifier: BdevDescriptor] = [:]
+    private(set) var descriptors: [BdevDescriptor] = []
     private var retired = IOStatistics()
     private var lastClose: ParkingSpot?
 
@@ -46,11 +46,11 @@ actor RegisteredBdev {
 
     func add(_ descriptor: BdevDescriptor) throws(BdevError) {
         if state != .ready { throw BdevError(.removed, bdev: name, "cannot open: the bdev is being removed") }
-        descriptors[ObjectIdentifier(descriptor)] = descriptor
+        descriptors.append(descriptor)
     }
 
     func didClose(_ descriptor: BdevDescriptor) {
-        descriptors[ObjectIdentifier(descriptor)] = nil
+        descriptors.removeAll { $0 === descriptor }
         if descriptors.isEmpty, let spot = lastClose {
             lastClose = nil
             home.loop.unpark(spot)
@@ -67,7 +67,7 @@ actor RegisteredBdev {
 
     /// Returns when nobody has the bdev open any more.
     func waitUntilClosed() async {
-        for descriptor in descriptors.values { descriptor.bdevWillBeRemoved() }
+        for descriptor in descriptors { descriptor.bdevWillBeRemoved() }
         if !descriptors.isEmpty {
             let spot = home.loop.makeSpot()
             lastClose = spot
@@ -79,15 +79,20 @@ actor RegisteredBdev {
 
     // MARK: Size and statistics
 
-    func resize(_ blockCount: UInt64) throws(BdevError) -> [BdevDescriptor] {
+    /// Those to tell; nil when it has that size already.
+    func resize(_ blockCount: UInt64) throws(BdevError) -> [BdevDescriptor]? {
+        if blockCount == self.blockCount { return nil }
         if blockCount == 0 { throw BdevError(.invalidGeometry, bdev: name, "cannot resize a bdev to no blocks") }
+        if blockCount.multipliedReportingOverflow(by: UInt64(geometry.blockByteCount)).overflow {
+            throw BdevError(.invalidGeometry, bdev: name, "cannot resize a bdev to more than 2^64 bytes")
+        }
         if blockCount < self.blockCount, !descriptors.isEmpty {
             throw BdevError(
                 .busy, bdev: name, "cannot shrink from \(self.blockCount) to \(blockCount) blocks while it is open",
                 advice: "close it everywhere first")
         }
         currentBlockCount.store(blockCount, ordering: .releasing)
-        return Array(descriptors.values)
+        return descriptors
     }
 
     func retire(_ statistics: IOStatistics) { retired.add(statistics) }

@@ -186,6 +186,7 @@ public import Reactors
         if unsafe batch.control.pointee.remaining > 0 {
             let spot = parts.loop.value.makeSpot()
             unsafe batch.control.pointee.spot = spot
+            parts.pool.willPark()
             await reactor.park(at: spot)
             unsafe batch.control.pointee.spot = nil
             parts.loop.value.release(spot)

@@ -29,7 +29,14 @@ extension ChannelCore {
 
     /// Submits what was refused, in order, until the device refuses again.
     @inline(never)
-    func retryRefused() {
+    func retryRefused() { Self.retryRefused(module, pool) }
+
+    /// The queue is the module's, and may hold requests of other bdevs: each goes through its own core.
+    private static func retryRefused(_ module: BdevModuleChannel, _ pool: RequestPool) {
+        // What completes at once in here would come back to here for each request, deeper and deeper.
+        if module.noMemory.isRetrying { return }
+        module.noMemory.isRetrying = true
+        defer { module.noMemory.isRetrying = false }
         while let slot = unsafe module.noMemory.requests.popFirst() {
             unsafe slot.pointee.phase = .submitting
             module.outstandingCount &+= 1
@@ -47,12 +54,14 @@ extension ChannelCore {
         }
     }
 
-    /// With nothing outstanding no completion will come to try again on.
+    /// With nothing outstanding no completion will come to try again on. The timer is the module's too: this bdev may be
+    /// gone before it is due, and others may wait for it.
     private func scheduleRetry() {
-        if retryTimer != nil { return }
-        retryTimer = loop.schedule(after: .milliseconds(10)) { [unowned self] in
-            retryTimer = nil
-            if !module.noMemory.isEmpty { retryRefused() }
+        if module.noMemory.isRetryDue { return }
+        module.noMemory.isRetryDue = true
+        _ = loop.schedule(after: .milliseconds(10)) { [module, pool] in
+            module.noMemory.isRetryDue = false
+            if !module.noMemory.isEmpty { Self.retryRefused(module, pool) }
         }
     }
 
@@ -98,10 +107,20 @@ extension ChannelCore {
     /// Asks for the requests of cancelled tasks to be given up.
     func abortCancelled() {
         unsafe forEachOutstanding { slot in
-            guard unsafe !slot.pointee.abortRequested, unsafe loop.isCancelled(at: slot.pointee.spot)
+            guard unsafe slot.pointee.abortedGeneration != slot.pointee.generation, let spot = unsafe waiter(slot),
+                loop.isCancelled(at: spot)
             else { return }
-            unsafe slot.pointee.abortRequested = true
+            unsafe slot.pointee.abortedGeneration = slot.pointee.generation
             unsafe abort(slot)
+        }
+    }
+
+    /// Where the task waits that the request is for. A batch's task waits at the batch's spot.
+    private func waiter(_ slot: Slot) -> ParkingSpot? {
+        switch unsafe slot.pointee.sink {
+        case .task: return unsafe slot.pointee.spot
+        case .batch: return unsafe slot.pointee.batch!.pointee.spot
+        case .handler, .parent: return nil
         }
     }
 

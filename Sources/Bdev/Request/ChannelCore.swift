@@ -29,7 +29,6 @@ import Reactors
     /// Descriptors and others that use this channel.
     var userCount = 0
 
-    var retryTimer: ReactorTimer?
 
     init(bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool) {
         self.bdev = bdev
@@ -39,8 +38,9 @@ import Reactors
         clock = pool.loop.clock
         let geometry = bdev.geometry
         shape = ChannelShape(geometry, native: bdev.supportedTypes)
-        blockCount = geometry.blockCount
-        accepted = bdev.supportedTypes
+        // It may have been resized, or begun to go away, since it was registered.
+        blockCount = bdev.blockCount
+        accepted = bdev.isRemoved ? [] : bdev.supportedTypes
         if accepted.contains(.write) { accepted.insert(.writeZeroes) }
         unsafe counters = .allocate(capacity: IOType.counterCount)
         unsafe counters.initialize(repeating: IOCounters(), count: IOType.counterCount)
@@ -58,6 +58,16 @@ import Reactors
         unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
         if unsafe (shape.isPlain || isPlain(slot)) { unsafe dispatch(slot, sink) } else { unsafe enterDetour(slot) }
+    }
+
+    /// Starts a prepared request without data. One of no blocks succeeds, and the device need not hear of it.
+    func startWithoutData(_ slot: Slot, _ sink: RequestState.Sink) {
+        let (type, count) = unsafe (slot.pointee.type, slot.pointee.blockCount)
+        if count > 0 || (type != .unmap && type != .writeZeroes) { return unsafe start(slot, sink) }
+        unsafe slot.pointee.sink = sink
+        unsafe slot.pointee.status = .success
+        unsafe slot.pointee.phase = .done
+        unsafe tell(slot, sink, insideSubmit: true)
     }
 
     @inline(never)
@@ -129,7 +139,6 @@ import Reactors
     @inline(__always)
     func finish(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         unsafe account(slot)
-        unsafe slot.pointee.phase = .done
         unsafe tell(slot, sink, insideSubmit: insideSubmit)
         if !module.noMemory.isEmpty, module.outstandingCount <= module.noMemory.threshold { retryRefused() }
     }
@@ -138,6 +147,7 @@ import Reactors
     private func tell(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         switch sink {
         case .task:
+            unsafe slot.pointee.phase = .done
             // Inside its own submit the task is not parked yet, and looks for itself.
             if !insideSubmit { unsafe wake(slot) }
         case .handler:
@@ -155,7 +165,6 @@ import Reactors
 
     /// As `finish`, for a request done by its children, which have been counted instead of it.
     func finishParent(_ slot: Slot) {
-        unsafe slot.pointee.phase = .done
         unsafe tell(slot, slot.pointee.sink, insideSubmit: slot.pointee.isStarting)
     }
 
@@ -206,7 +215,6 @@ import Reactors
                 buffer: slot.pointee.buffer.take())
             unsafe pool.giveBack(slot)
             handler.ioCompleted(completion)
-            handler.leave()
         }
         unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
     }

@@ -14,6 +14,8 @@ public import Reactors
     /// Whether the descriptor was opened for writing.
     public let isWritable: Bool
     private var inFlight = 0
+    /// Everyone who ever submitted here, until the channel is closed.
+    private var handlers: [IOHandler] = []
     private var isClosed = false
     /// What the descriptor may do; nothing once the channel is closed.
     private var permitted: IOTypes
@@ -60,7 +62,8 @@ public import Reactors
         guard let memory = IOBuffer.memory(of: buffer) else { preconditionFailure("a read or write needs a buffer") }
         let slot = unsafe try prepare(type, memory, offset)
         unsafe slot.pointee.buffer = buffer.take()
-        unsafe begin(slot, tag, handler)
+        unsafe assign(slot, tag, handler)
+        unsafe core.start(slot, .handler)
     }
 
     /// An I/O without data: unmap, write zeroes, flush.
@@ -70,15 +73,22 @@ public import Reactors
         _ type: IOType, at offset: BdevOffset, count: BdevLength, tag: UInt64 = 0, handler: IOHandler
     ) throws(BdevError) {
         let slot = unsafe try prepare(type, offset, count)
-        unsafe begin(slot, tag, handler)
+        unsafe assign(slot, tag, handler)
+        unsafe core.startWithoutData(slot, .handler)
     }
 
     @inline(__always)
-    private func begin(_ slot: Slot, _ tag: UInt64, _ handler: IOHandler) {
+    private func assign(_ slot: Slot, _ tag: UInt64, _ handler: IOHandler) {
         unsafe slot.pointee.handler = Unmanaged.passUnretained(handler)
         unsafe slot.pointee.tag = tag
-        handler.enter()
-        unsafe core.start(slot, .handler)
+        if handler.keeper != ObjectIdentifier(self) { keep(handler) }
+    }
+
+    /// The requests of a handler refer to it without counting.
+    @inline(never)
+    private func keep(_ handler: IOHandler) {
+        handler.keeper = ObjectIdentifier(self)
+        if !handlers.contains(where: { $0 === handler }) { handlers.append(handler) }
     }
 
     // MARK: Checks
@@ -217,6 +227,7 @@ public import Reactors
             await core.pool.reactor.park(at: spot)
             core.loop.release(spot)
         }
+        handlers = []
         return true
     }
 }

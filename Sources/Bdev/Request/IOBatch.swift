@@ -113,7 +113,11 @@ public import Reactors
                 let slot = unsafe try slot(index, channel)
                 unsafe slot.pointee.batch = control
                 unsafe slot.pointee.tag = UInt64(truncatingIfNeeded: index)
-                unsafe core.start(slot, .batch)
+                if unsafe slot.pointee.segmentCount > 0 {
+                    unsafe core.start(slot, .batch)
+                } else {
+                    unsafe core.startWithoutData(slot, .batch)
+                }
             } catch {
                 unsafe entries[index].status = .failed
                 unsafe control.pointee.remaining -= 1

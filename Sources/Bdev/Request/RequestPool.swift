@@ -29,7 +29,8 @@ import Reactors
     var starved = SlotQueue()
     private lazy var cancellationScan = CancellationScan(pool: self)
     private var isScanning = false
-    private var channels: [ObjectIdentifier: ChannelCore] = [:]
+    /// In the order they were made.
+    private var channels: [(key: ObjectIdentifier, core: ChannelCore)] = []
     let zeroes: ZeroRegion
     private var detours: [Detour] = []
 
@@ -74,7 +75,6 @@ import Reactors
         unsafe free = slot.pointee.queueNext
         unsafe slot.pointee.core = Unmanaged.passUnretained(core)
         unsafe slot.pointee.phase = .prepared
-        unsafe slot.pointee.abortRequested = false
         return unsafe slot
     }
 
@@ -147,7 +147,10 @@ import Reactors
     // MARK: Between turns
 
     @inline(__always)
-    func deferCompletion(_ slot: Slot) { unsafe deferred.pointee.append(slot) }
+    func deferCompletion(_ slot: Slot) {
+        unsafe slot.pointee.phase = .done
+        unsafe deferred.pointee.append(slot)
+    }
 
     override func poll() -> PollResult {
         if unsafe deferred.pointee.isEmpty && starved.isEmpty { return .idle }
@@ -192,14 +195,14 @@ import Reactors
             loop.pause(cancellationScan)
             return
         }
-        for core in channels.values { core.abortCancelled() }
+        for channel in channels { channel.core.abortCancelled() }
     }
 
     // MARK: Channels
 
-    func channel(for key: ObjectIdentifier) -> ChannelCore? { channels[key] }
-    func add(_ core: ChannelCore, for key: ObjectIdentifier) { channels[key] = core }
-    func removeChannel(for key: ObjectIdentifier) { channels[key] = nil }
+    func channel(for key: ObjectIdentifier) -> ChannelCore? { channels.first { $0.key == key }?.core }
+    func add(_ core: ChannelCore, for key: ObjectIdentifier) { channels.append((key, core)) }
+    func removeChannel(for key: ObjectIdentifier) { channels.removeAll { $0.key == key } }
 }
 
 /// Looks, while tasks wait for I/O, whether one of them has been cancelled: every 10 ms, so that an I/O itself pays

@@ -9,7 +9,6 @@
 #endif
 
 #include "clinux_thread.h"
-#include "clinux_transfer.h"
 #include "clinux_clock.h"
 #include "clinux_event.h"
 #include "clinux_memory.h"

@@ -2,7 +2,8 @@ public import Bdev
 public import Reactors
 import Synchronization
 
-/// Makes bdevs whose blocks lie in the memory of this process: RAM disks. Fast, empty (zeros) at first, and gone with the process.
+/// Makes bdevs whose blocks lie in the memory of this process: RAM disks. Fast, empty (zeros) at first, and gone with
+/// the process.
 public final class MallocModule: BdevModule {
     public let name = "malloc"
     private let host = HostSlot()
@@ -40,15 +41,16 @@ public final class MallocModule: BdevModule {
     /// Makes a RAM disk, all zeros. Its memory is reserved here, and taken from the system as pages are first written.
     ///
     /// - Returns: its name.
-    /// - Throws: `invalidGeometry` for impossible sizes, `invalidArgument` for a NUMA node the machine does not have, `noMemory`,
-    ///   `nameInUse`.
+    /// - Throws: `invalidGeometry` for impossible sizes, `invalidArgument` for a NUMA node the machine does not have,
+    ///   `noMemory`, `nameInUse`.
     @discardableResult
     public func create(_ options: Options) async throws(BdevError) -> String {
         let label = options.name ?? "Malloc"
         let byteCount = try Self.byteCount(options, label)
         if let node = options.node, !MemoryRegion.hasNode(node) {
             throw BdevError(
-                .invalidArgument, bdev: label, "cannot take memory from NUMA node \(node): the machine has no such node",
+                .invalidArgument, bdev: label,
+                "cannot take memory from NUMA node \(node): the machine has no such node",
                 advice: "leave the node out, or choose one that `numactl --hardware` lists")
         }
         let region: MemoryRegion
@@ -123,9 +125,10 @@ private final class MallocDriver: BdevDriver {
 
 /// One reactor's way to the memory. Everything completes inside the submit.
 ///
-/// All reactors copy into and out of the same mapping without a lock. Overlapping I/O at the same time is a race of its users, as on
-/// any disk: what they read or leave behind is a mixture of both. It never reaches beyond the mapping, whose place and size are fixed
-/// and which every copy checks against, and the mapping lives as long as this channel.
+/// All reactors copy into and out of the same mapping without a lock. Overlapping I/O at the same time is a race of
+/// its users, as on any disk: what they read or leave behind is a mixture of both. It never reaches beyond the
+/// mapping, whose place and size are fixed and which every copy checks against, and the mapping lives as long as this
+/// channel.
 private final class MallocChannel: BdevModuleChannel {
     private let region: MemoryRegion
 

@@ -2,10 +2,12 @@ import Reactors
 
 /// Decides which transfers are done by plain system calls on the reactor instead of the ring.
 ///
-/// For data in memory the kernel's ring is the long way: it cannot try tmpfs and zram without blocking, so that it gives each
-/// transfer to a thread of its own, which takes several times as long as the copy. A plain call is faster at every depth. What bounds it:
-/// a transfer's length, bytes for each turn of the reactor (the rest waits for the next turn), and the time it takes: when calls
-/// become slow (swapped pages, a compressor short of memory) the ring takes over for a while.
+/// For data in memory the kernel's ring is the long way: it cannot try tmpfs and zram without blocking, so that it gives
+/// each transfer to a thread of its own. A plain call takes a fraction of the time at depth 1. At greater depths the
+/// ring's threads come up to it, as long as there are idle cores for them, at several times the processor time.
+///
+/// What bounds it: a transfer's length, bytes for each turn of the reactor (the rest waits for the next turn), and the
+/// time it takes: when calls become slow (swapped pages, a compressor short of memory) the ring takes over for a while.
 struct PlainCalls {
     /// Longer transfers go to the ring: its threads copy on other cores.
     static let transferLimit = 128 << 10
@@ -45,7 +47,8 @@ struct PlainCalls {
     mutating func end(_ byteCount: Int, since start: UInt64) {
         left -= byteCount
         let now = clock.now()
-        // One call that was held up by another process counts no more than twice the limit: a dozen in a row are needed.
+        // One call that was held up by another process counts no more than twice the limit: a dozen in a row are
+        // needed.
         averageTicks = (averageTicks &* 15 &+ min(now &- start, slowTicks &* 2)) / 16
         if averageTicks > slowTicks { pauseFrom(now) }
     }

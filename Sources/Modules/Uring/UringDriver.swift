@@ -39,10 +39,13 @@ final class UringDriver: BdevDriver {
     ) async throws(BdevError) -> BdevModuleChannel {
         let (ring, refusal) = local.loop.ringOrThreads()
         if let refusal { sayThreads(refusal) }
-        guard let file = state.withLock({ $0.file }) else { throw BdevError(.removed, bdev: name, "the file is closed") }
+        guard let file = state.withLock({ $0.file }) else {
+            throw BdevError(.removed, bdev: name, "the file is closed")
+        }
         let queue = UringQueue(
             ring: ring, file: ring.register(file.descriptor), requests: requests,
-            shape: UringQueue.Shape(blockByteCount: blockByteCount, isDevice: isDevice, isInMemory: isInMemory), loop: local.loop)
+            shape: UringQueue.Shape(blockByteCount: blockByteCount, isDevice: isDevice, isInMemory: isInMemory),
+            loop: local.loop)
         let reference = UringQueueReference(queue: queue, reactor: local.reactor)
         queue.isFrozen = state.withLock { state in
             state.queues.append(reference)
@@ -70,7 +73,9 @@ final class UringDriver: BdevDriver {
 
     /// In blocks, as of now.
     func currentBlockCount() throws(BdevError) -> UInt64 {
-        guard let file = state.withLock({ $0.file }) else { throw BdevError(.removed, bdev: name, "the file is closed") }
+        guard let file = state.withLock({ $0.file }) else {
+            throw BdevError(.removed, bdev: name, "the file is closed")
+        }
         do {
             return UInt64(try file.currentByteCount()) / UInt64(blockByteCount)
         } catch {
@@ -80,8 +85,8 @@ final class UringDriver: BdevDriver {
 
     // MARK: Reset
 
-    // Every queue stops starting what is new, and says when what it had started is complete. When all have, the reset is over and all
-    // go on. A reset that comes meanwhile ends with the first.
+    // Every queue stops starting what is new, and says when what it had started is complete. When all have, the reset
+    // is over and all go on. A reset that comes meanwhile ends with the first.
 
     func reset(_ token: RequestToken, from reference: UringQueueReference) {
         let queues: [UringQueueReference] = state.withLock { state in
@@ -96,12 +101,13 @@ final class UringDriver: BdevDriver {
     }
 
     private func didDrain() {
-        let (queues, resets): ([UringQueueReference], [(queue: UringQueueReference, token: RequestToken)]) = state.withLock { state in
-            state.undrainedCount -= 1
-            if state.undrainedCount > 0 { return ([], []) }
-            defer { state.resets = [] }
-            return (state.queues, state.resets)
-        }
+        let (queues, resets): ([UringQueueReference], [(queue: UringQueueReference, token: RequestToken)]) =
+            state.withLock { state in
+                state.undrainedCount -= 1
+                if state.undrainedCount > 0 { return ([], []) }
+                defer { state.resets = [] }
+                return (state.queues, state.resets)
+            }
         for each in queues { each.reactor.post { _ in each.queue.thaw() } }
         for (reference, token) in resets {
             reference.reactor.post { _ in reference.queue.requests.request(token).complete() }

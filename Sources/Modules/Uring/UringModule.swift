@@ -19,8 +19,8 @@ public final class UringModule: BdevModule {
 
     /// How reads and writes reach the kernel.
     public enum TransferMode: Sendable, Hashable {
-        /// Through the ring, but for data in memory (tmpfs, zram, the kernel's RAM disks): that is copied by plain system calls on the
-        /// reactor, within a bound for each turn, as long as those are quick.
+        /// Through the ring, but for data in memory (tmpfs, zram, the kernel's RAM disks): that is copied by plain
+        /// system calls on the reactor, within a bound for each turn, as long as those are quick.
         case automatic
         /// Always through the ring.
         case ring
@@ -31,7 +31,8 @@ public final class UringModule: BdevModule {
         public var name: String
         /// Of a regular file or a block device.
         public var path: String
-        /// In bytes: a power of two, at least what the device has. nil: the device's; for a file, 512 or what direct I/O demands.
+        /// In bytes: a power of two, at least what the device has. nil: the device's; for a file, 512 or what direct
+        /// I/O demands.
         public var blockByteCount: Int?
         /// A file that is missing is made this long, one that is shorter is extended; bytes. nil: it must be there.
         public var byteCount: UInt64?
@@ -54,9 +55,10 @@ public final class UringModule: BdevModule {
     ///
     /// Cost: opening a file may block the calling thread for as long as the system takes.
     ///
-    /// - Throws: `invalidArgument` for a path that leads nowhere or an empty file, `invalidGeometry` for an impossible block size,
-    ///   `notPermitted`, `busy` when another process has locked the file (it is named), `unsafeTarget` when a device to be written is
-    ///   in use or carries data, `noSpace`, `nameInUse`, `moduleFailed` when the system refuses otherwise.
+    /// - Throws: `invalidArgument` for a path that leads nowhere or an empty file, `invalidGeometry` for an
+    ///   impossible block size, `notPermitted`, `busy` when another process has locked the file (it is named),
+    ///   `unsafeTarget` when a device to be written is in use or carries data, `noSpace`, `nameInUse`, `moduleFailed`
+    ///   when the system refuses otherwise.
     public func create(_ options: Options) async throws(BdevError) {
         let target = try UringTarget(options, logger: logger)
         let driver = UringDriver(target, name: options.name, logger: logger) { [weak self] driver in
@@ -74,8 +76,8 @@ public final class UringModule: BdevModule {
     /// Looks at the file's or device's size again and tells everyone who has the bdev open, if it has changed.
     ///
     /// - Returns: blocks on the bdev now.
-    /// - Throws: `noSuchBdev`; `busy` when it has become smaller and somebody has it open; `invalidGeometry` when not one block is
-    ///   left.
+    /// - Throws: `noSuchBdev`; `busy` when it has become smaller and somebody has it open; `invalidGeometry` when not
+    ///   one block is left.
     @discardableResult
     public func rescan(_ name: String) async throws(BdevError) -> UInt64 {
         guard let driver = drivers.withLock({ $0[name] }) else {

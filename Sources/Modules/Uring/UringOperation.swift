@@ -23,6 +23,8 @@ final class UringOperation {
     var isInFlight = false
     /// The system has moved part of a block only, once.
     var hasStalled = false
+    /// Zeroes by punching a hole.
+    var isHole = false
 
     init(index: Int) { self.index = index }
 
@@ -61,7 +63,11 @@ final class UringOperation {
                 skip -= segment.byteCount
                 continue
             }
-            if list.byteCount >= Self.transferLimit || !list.append(segment.slice(from: skip, count: segment.byteCount - skip)) { break }
+            if list.byteCount >= Self.transferLimit
+                || !list.append(segment.slice(from: skip, count: segment.byteCount - skip))
+            {
+                break
+            }
             skip = 0
         }
         token = request.detach()

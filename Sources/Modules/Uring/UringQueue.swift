@@ -20,8 +20,8 @@ final class UringQueue: RingClient {
     private let loop: ReactorLoop
     private var operations: ContiguousArray<UringOperation> = []
     private var free: ContiguousArray<UringOperation> = []
-    /// Operations that have not been started, or have to be started again, in order: the ring has no room, the turn has had its share,
-    /// or a reset is in progress.
+    /// Operations that have not been started, or have to be started again, in order: the ring has no room, the turn
+    /// has had its share, or a reset is in progress.
     private var waiting = Deque<UringOperation>()
     /// Operations that have been started and are not complete.
     private var inFlight = 0
@@ -83,8 +83,8 @@ final class UringQueue: RingClient {
         case .unmap:
             if !startUnmap(operation) { return false }
         case .writeZeroes:
-            let mode = zeroesByHoles ? AllocationMode.punchHole : .zero
-            if !startAllocation(operation, mode) { return false }
+            operation.isHole = zeroesByHoles
+            if !startAllocation(operation, zeroesByHoles ? .punchHole : .zero) { return false }
         case .reset, .abort: preconditionFailure("a \(operation.type) request does not go to the ring")
         }
         markStarted(operation)
@@ -119,7 +119,8 @@ final class UringQueue: RingClient {
 
     private func startAllocation(_ operation: UringOperation, _ mode: AllocationMode) -> Bool {
         ring.allocate(
-            file, at: operation.offset, byteCount: operation.rangeByteCount, mode: mode, token: UInt64(operation.index), for: self)
+            file, at: operation.offset, byteCount: operation.rangeByteCount, mode: mode, token: UInt64(operation.index),
+            for: self)
     }
 
     // MARK: Plain calls
@@ -180,7 +181,8 @@ final class UringQueue: RingClient {
         if isFrozen, inFlight == 0 { sayDrained() }
     }
 
-    /// The system moved less than it was asked to: goes on where it stopped, in whole blocks, since direct I/O knows no others.
+    /// The system moved less than it was asked to: goes on where it stopped, in whole blocks, since direct I/O knows
+    /// no others.
     private func goOn(_ operation: UringOperation, _ moved: Int) {
         let rest = operation.done % shape.blockByteCount
         operation.done -= rest
@@ -204,7 +206,7 @@ final class UringQueue: RingClient {
         case .resourceTemporarilyUnavailable, .interrupted, .noBufferSpace:
             // The system lacks something for the moment: the layer tries again, in order.
             finish(operation, .noMemory)
-        case .notSupported where operation.type == .writeZeroes && !shape.isDevice && !zeroesByHoles:
+        case .notSupported where operation.type == .writeZeroes && !shape.isDevice && !operation.isHole:
             zeroesByHoles = true
             waiting.prepend(operation)
             pump()

@@ -16,14 +16,16 @@ struct UringTarget {
         if options.byteCount == 0 { throw BdevError(.invalidArgument, bdev: name, "cannot make a file of 0 bytes") }
         if options.byteCount != nil, options.isReadOnly {
             throw BdevError(
-                .invalidArgument, bdev: name, "a read-only file is not made", advice: "leave out its size, or open it for writing")
+                .invalidArgument, bdev: name, "a read-only file is not made",
+                advice: "leave out its size, or open it for writing")
         }
         file = try Self.open(options)
         let size = try Self.blockByteCount(options, file)
         let (blockCount, rest) = UInt64(file.byteCount).quotientAndRemainder(dividingBy: UInt64(size))
         if blockCount == 0 {
             throw BdevError(
-                .invalidGeometry, bdev: name, "\(file.path) has \(file.byteCount) bytes, less than one block of \(size) bytes",
+                .invalidGeometry, bdev: name,
+                "\(file.path) has \(file.byteCount) bytes, less than one block of \(size) bytes",
                 advice: "give it a size")
         }
         if rest > 0 {
@@ -44,7 +46,9 @@ struct UringTarget {
         how.ignoresSignatures = options.ignoresSignatures
         if let byteCount = options.byteCount {
             guard let count = Int64(exactly: byteCount) else {
-                throw BdevError(.invalidArgument, bdev: options.name, "cannot make a file of \(byteCount) bytes", advice: "ask for less")
+                throw BdevError(
+                    .invalidArgument, bdev: options.name, "cannot make a file of \(byteCount) bytes",
+                    advice: "ask for less")
             }
             how.createdByteCount = count
         }
@@ -73,7 +77,8 @@ struct UringTarget {
         guard let size = options.blockByteCount else { return least }
         func refuse(_ why: String, _ advice: String) -> BdevError {
             BdevError(
-                .invalidGeometry, bdev: options.name, "\(file.path) cannot have blocks of \(size) bytes: \(why)", advice: advice)
+                .invalidGeometry, bdev: options.name, "\(file.path) cannot have blocks of \(size) bytes: \(why)",
+                advice: advice)
         }
         if size < 512 || size & (size - 1) != 0 {
             throw refuse("not a power of two of at least 512", "use \(least)")

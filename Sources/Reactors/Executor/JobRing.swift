@@ -105,11 +105,18 @@ final class Message: Sendable {
         return Arrival(bits: bits)
     }
 
-    /// Exchanges the oldest entry with the one `offset` places behind it. For the simulator's seeded order.
+    /// Moves the entry `offset` places behind the oldest to the front; the others keep their order. For the simulator's
+    /// seeded order. A message stays behind the messages that came before it: the first of those goes to the front.
     mutating func bringForward(_ offset: Int) {
         precondition(offset >= 0 && offset < count, "no such entry in the job ring")
-        let first = Int(bitPattern: head & mask), other = Int(bitPattern: (head &+ UInt(offset)) & mask)
-        // SAFETY: both masked, so within the allocation.
-        unsafe (slots[first], slots[other]) = (slots[other], slots[first])
+        var chosen = offset
+        // SAFETY (all below): masked, so within the allocation.
+        func slot(_ index: Int) -> Int { Int(bitPattern: (head &+ UInt(index)) & mask) }
+        if unsafe Arrival(bits: slots[slot(offset)]).kind == .message {
+            chosen = (0...offset).first { unsafe Arrival(bits: slots[slot($0)]).kind == .message } ?? offset
+        }
+        let bits = unsafe slots[slot(chosen)]
+        for index in stride(from: chosen, to: 0, by: -1) { unsafe slots[slot(index)] = slots[slot(index - 1)] }
+        unsafe slots[slot(0)] = bits
     }
 }

@@ -157,6 +157,16 @@ import Synchronization
         isAsleep.store(false, ordering: .relaxed)
     }
 
+    /// Has the backend told of whatever arrives from elsewhere from now on, until it is told once.
+    package func announceArrivals() { isAsleep.store(true, ordering: .relaxed) }
+
+    /// Undoes the circles of references, so that the reactor can go. Nothing may be queued, parked or sent here any more.
+    package func takeApart() {
+        loop.letGo()
+        preference = nil
+        local = nil
+    }
+
     package func requestStop() {
         stopRequested.store(true, ordering: .releasing)
         wakeIfAsleep()

@@ -42,8 +42,6 @@ import Synchronization
     let turns = Atomic<UInt64>(0)
     let pollerNames = PollerNames()
 
-    /// How many jobs and messages one turn runs before it looks at pollers and timers again.
-    private static let jobsPerTurn = 512
     private static let synchronousBudgetPerJob = 32
 
     struct Figures {
@@ -81,7 +79,8 @@ import Synchronization
     }
 
     var parkedCount: Int { unsafe hot.pointee.parking.parkedCount }
-    var readyCount: Int { unsafe hot.pointee.ready.count }
+    /// Jobs and messages that are ready to run.
+    package var readyCount: Int { unsafe hot.pointee.ready.count }
 
     /// What the reactor stands on.
     var backend: any ReactorBackend { unsafe reactor.backend }
@@ -103,7 +102,7 @@ import Synchronization
         let now = clock.now()
         unsafe hot.pointee.turnStart = now
         var result = PollResult.idle
-        if !remote.isEmpty, unsafe remote.drain(into: &hot.pointee.ready, limit: Self.jobsPerTurn) { result = .busy }
+        if !remote.isEmpty, unsafe remote.drain(into: &hot.pointee.ready, limit: options.jobsPerTurn) { result = .busy }
         if unsafe !hot.pointee.ready.isEmpty {
             runJobs()
             result = .busy
@@ -129,7 +128,7 @@ import Synchronization
         let reactor = unsafe self.reactor!
         let serial = unsafe reactor.asUnownedSerialExecutor()
         let task = unsafe reactor.preference.asUnownedTaskExecutor()
-        var budget = unsafe min(hot.pointee.ready.count, Self.jobsPerTurn)
+        var budget = unsafe min(hot.pointee.ready.count, options.jobsPerTurn)
         while budget > 0, let arrival = unsafe hot.pointee.ready.pop() {
             unsafe hot.pointee.synchronousBudget = Self.synchronousBudgetPerJob
             // One by one: whoever shuts a group down relies on a job seeing exactly what ran before it.

@@ -22,6 +22,8 @@ public struct ReactorOptions: Sendable {
     public var memory = BufferPool.Options()
     /// The io_uring ring, made when first needed.
     public var ring = Ring.Options()
+    /// How many jobs and messages one turn runs before it looks at pollers and timers again. At least 1.
+    package var jobsPerTurn = 512
 
     /// Whether a second reactor on the same core is refused, in this process and in others: see ``CoreLock``.
     public var locksCores = true

@@ -3,8 +3,8 @@ import SystemPackage
 
 /// Transfers without a detour: on this thread, before the call returns.
 ///
-/// The kernel's ring hands what it cannot try without blocking to threads of its own. For data in memory that detour costs several
-/// times what the copy does, and a plain system call is the faster way, at every depth.
+/// The kernel's ring hands what it cannot try without blocking to threads of its own. For data in memory that detour
+/// takes longer than the copy.
 extension Ring {
     /// Reads from `offset` (bytes) into `memory`: pread(2). Blocks as long as the system takes.
     ///
@@ -15,7 +15,7 @@ extension Ring {
         return unsafe Int(clinux_read_now(file.descriptor.rawValue, memory.base, memory.byteCount, offset))
     }
 
-    /// Writes `memory` to `offset` (bytes): pwrite(2). As ``readNow(_:at:into:)-(_,_,IOMemory)``.
+    /// Writes `memory` to `offset` (bytes): pwrite(2). Blocks and answers as `readNow` does.
     package final func writeNow(_ file: RingFile, at offset: Int64, from memory: IOMemory) -> Int? {
         if features.engine == .simulation { return nil }
         // SAFETY: as above.

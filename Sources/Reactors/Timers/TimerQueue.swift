@@ -49,6 +49,13 @@ struct TimerQueue {
 
     var count: Int { heap.count }
 
+    var hasTimersBesidesPollers: Bool {
+        heap.unordered.contains { entry in
+            if case .poll = entry.timer.action { return false }
+            return !entry.timer.isCancelled
+        }
+    }
+
     mutating func add(_ timer: ReactorTimer) {
         sequence += 1
         heap.insert(Entry(deadline: timer.deadline, sequence: sequence, timer: timer))
