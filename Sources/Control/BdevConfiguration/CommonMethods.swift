@@ -25,8 +25,8 @@ struct AcceptedMethod: ConfigurationMethod {
         ConfigurationOutcome(notice: notice)
     }
 
-    /// Sizes of pools that size themselves here; examining, which has nothing to find without stacked modules; options
-    /// of modules that are not here, which every configuration that SPDK saves has.
+    /// Sizes of pools that size themselves here; examining, which has nothing to find without stacked modules;
+    /// options of modules that are not here, which every configuration that SPDK saves has.
     static let all: [AcceptedMethod] =
         [
             AcceptedMethod(

@@ -1,9 +1,10 @@
 import FoundationEssentials
 
-/// A configuration in SPDK's form: `{"subsystems": [{"subsystem": "bdev", "config": [{"method": …, "params": {…}}]}]}`.
+/// A configuration in SPDK's form:
+/// `{"subsystems": [{"subsystem": "bdev", "config": [{"method": …, "params": {…}}]}]}`.
 ///
-/// Only the subsystem `bdev` is read. Others, such as `accel` or `nvmf`, configure parts that are not here; their names
-/// are in ``ignoredSubsystems`` and nothing of them is checked.
+/// Only the subsystem `bdev` is read. Others, such as `accel` or `nvmf`, configure parts that are not here; their
+/// names are in ``ignoredSubsystems`` and nothing of them is checked.
 public struct ConfigurationDocument: Sendable {
     /// One method to be called.
     public struct Call: Sendable, Hashable {

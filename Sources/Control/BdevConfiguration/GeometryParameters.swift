@@ -1,8 +1,8 @@
 // Parameters that several methods share.
 
 extension ParameterReader {
-    /// The block size of a file or device: a power of two from 512 to 2^31. 0, like none at all, means that it is to be
-    /// found out.
+    /// The block size of a file or device: a power of two from 512 to 2^31. 0, like none at all, means that it is to
+    /// be found out.
     mutating func fileBlockSize(_ key: String) throws(ConfigurationError) -> Int? {
         guard let size = try integer(key, in: 0...(1 << 31)), size != 0 else { return nil }
         if size >= 512 && size & (size - 1) == 0 { return Int(size) }

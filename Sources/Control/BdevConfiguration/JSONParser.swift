@@ -1,5 +1,5 @@
-/// Reads one JSON document. Its own, because Foundation's decoder says neither where a mistake is (without unsafe code)
-/// nor that a key is there twice, and tells types apart only by trying one after another.
+/// Reads one JSON document. Its own, because Foundation's decoder says neither where a mistake is (without unsafe
+/// code) nor that a key is there twice, and tells types apart only by trying one after another.
 struct JSONParser {
     private let bytes: [UInt8]
     private var position = 0

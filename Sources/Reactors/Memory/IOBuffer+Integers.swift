@@ -1,5 +1,5 @@
-// Integers in a buffer, checked against its bounds. In the machine's byte order: use `littleEndian` and `bigEndian` for
-// a format.
+// Integers in a buffer, checked against its bounds. In the machine's byte order: use `littleEndian` and `bigEndian`
+// for a format.
 
 extension IOBuffer {
     /// The integer at `offset`, in bytes from the start; no alignment is needed. Traps when it reaches beyond the end.
