@@ -18,6 +18,46 @@ let libraries: [Target] = [
         name: "Bdev",
         dependencies: ["Reactors", .product(name: "Logging", package: "swift-log")]),
     .target(name: "NullBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Null"),
+    .target(name: "MallocBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Malloc"),
+    .target(
+        name: "UringBdev",
+        dependencies: [
+            "Bdev", "Reactors", .product(name: "DequeModule", package: "swift-collections"),
+            .product(name: "Logging", package: "swift-log"), .product(name: "SystemPackage", package: "swift-system"),
+        ],
+        path: "Sources/Modules/Uring"),
+    .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
+    .target(
+        name: "BdevConfiguration", dependencies: ["Bdev", "MallocBdev", "NullBdev", "Reactors", "UringBdev"],
+        path: "Sources/Control/BdevConfiguration"),
+]
+
+/// What a user would copy, and bdevperf: the public products only.
+let examples: [Target] = [
+    .executableTarget(
+        name: "bdevperf",
+        dependencies: [
+            "Bdev", "BdevConfiguration", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            .product(name: "Logging", package: "swift-log"),
+            .product(name: "SystemPackage", package: "swift-system"),
+        ],
+        path: "Examples/Bdevperf", exclude: ["README.md"]),
+    .executableTarget(
+        name: "hello-bdev", dependencies: ["Bdev", "MallocBdev", "Reactors"], path: "Examples/HelloBdev",
+        exclude: ["README.md"]),
+    .executableTarget(
+        name: "numa-pinning", dependencies: ["Bdev", "MallocBdev", "Reactors"], path: "Examples/NUMAPinning",
+        exclude: ["README.md"]),
+    .executableTarget(
+        name: "swift-service",
+        dependencies: [
+            "Bdev", "MallocBdev", "Reactors",
+            .product(name: "Logging", package: "swift-log"),
+            .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        ],
+        path: "Examples/SwiftService", exclude: ["README.md"]),
 ]
 
 let tests: [Target] = [
@@ -32,7 +72,15 @@ let tests: [Target] = [
         ]),
     .testTarget(
         name: "ReactorsTests",
-        dependencies: ["CLinux", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
+        dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
+    .testTarget(name: "ConfigurationTests", dependencies: ["Bdev", "BdevConfiguration", "NullBdev", "Reactors"]),
+    .testTarget(name: "ExampleTests", dependencies: ["bdevperf", "hello-bdev", "numa-pinning", "swift-service"]),
+    .testTarget(
+        name: "ModuleTests",
+        dependencies: [
+            "Bdev", "BdevConformance", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
 ]
 
 let package = Package(
@@ -42,6 +90,11 @@ let package = Package(
         .library(name: "SimulatedReactors", targets: ["SimulatedReactors"]),
         .library(name: "Bdev", targets: ["Bdev"]),
         .library(name: "NullBdev", targets: ["NullBdev"]),
+        .library(name: "BdevConfiguration", targets: ["BdevConfiguration"]),
+        .library(name: "MallocBdev", targets: ["MallocBdev"]),
+        .library(name: "UringBdev", targets: ["UringBdev"]),
+        .library(name: "BdevModules", targets: ["NullBdev", "MallocBdev", "UringBdev"]),
+        .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],
     traits: [
         .trait(
@@ -53,8 +106,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
-    targets: libraries + tests
+    targets: libraries + examples + tests
 )
 
 for target in package.targets where target.type != .system {

@@ -37,32 +37,29 @@ struct HandlerTests {
         }
     }
 
-    @Test func `a handler stays alive while requests of it are outstanding`() throws {
+    @Test func `a handler stays alive while requests of it are outstanding, and goes with its channel`() throws {
         try simulate { here, scene in
             scene.device.pace = .held
+            let observed = WeakHandler()
+            let told = Shared(0)
             try await scene.withChannel { channel in
-                weak var observed: RecordingHandler?
-                let told = Shared(0)
                 do {
                     let handler = RecordingHandler()
-                    observed = handler
+                    observed.handler = handler
                     handler.onCompletion = { _ in told.value += 1 }
                     for block in UInt64(0)..<2 {
                         var buffer: IOBuffer? = try channel.allocateBuffer(byteCount: 512)
                         try channel.engine.read(into: &buffer, at: .block(block), handler: handler)
                     }
                 }
-                var isAlive = observed != nil
-                #expect(isAlive)
+                #expect(observed.handler != nil)
                 scene.device.complete()
-                isAlive = observed != nil
-                #expect(isAlive)
                 #expect(told.value == 1)
+                #expect(observed.handler != nil)
                 scene.device.complete()
                 #expect(told.value == 2)
-                isAlive = observed != nil
-                #expect(!isAlive)
             }
+            #expect(observed.handler == nil)
         }
     }
 
@@ -231,4 +228,8 @@ private final class Chain: IOHandler {
         if left > 0, let buffer = completion.buffer.take() { submit(buffer) }
         depth -= 1
     }
+}
+
+private final class WeakHandler: @unchecked Sendable {
+    weak var handler: RecordingHandler?
 }

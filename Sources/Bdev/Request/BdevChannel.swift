@@ -234,6 +234,9 @@ public import Reactors
 
     /// Starts, or with nil ends, recording every latency on this reactor, through all descriptors.
     public func recordLatencies(in histogram: sending LatencyHistogram?) { parts.core.histogram = histogram }
+
+    /// Where latencies are being recorded; nil: they are not.
+    public var latencyHistogram: LatencyHistogram? { parts.core.histogram }
 }
 
 extension LocalReactor {

@@ -107,9 +107,10 @@ extension ChannelCore {
     /// Asks for the requests of cancelled tasks to be given up.
     func abortCancelled() {
         unsafe forEachOutstanding { slot in
-            guard unsafe !slot.pointee.abortRequested, let spot = unsafe waiter(slot), loop.isCancelled(at: spot)
+            guard unsafe slot.pointee.abortedGeneration != slot.pointee.generation, let spot = unsafe waiter(slot),
+                loop.isCancelled(at: spot)
             else { return }
-            unsafe slot.pointee.abortRequested = true
+            unsafe slot.pointee.abortedGeneration = slot.pointee.generation
             unsafe abort(slot)
         }
     }

@@ -38,6 +38,7 @@ import Reactors
         clock = pool.loop.clock
         let geometry = bdev.geometry
         shape = ChannelShape(geometry, native: bdev.supportedTypes)
+        // The bdev may have been resized since it was registered, or be on its way out.
         blockCount = bdev.blockCount
         accepted = bdev.isRemoved ? [] : bdev.supportedTypes
         if accepted.contains(.write) { accepted.insert(.writeZeroes) }
@@ -138,7 +139,6 @@ import Reactors
     @inline(__always)
     func finish(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         unsafe account(slot)
-        unsafe slot.pointee.phase = .done
         unsafe tell(slot, sink, insideSubmit: insideSubmit)
         if !module.noMemory.isEmpty, module.outstandingCount <= module.noMemory.threshold { retryRefused() }
     }
@@ -147,6 +147,7 @@ import Reactors
     private func tell(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         switch sink {
         case .task:
+            unsafe slot.pointee.phase = .done
             // Inside its own submit the task is not parked yet, and looks for itself.
             if !insideSubmit { unsafe wake(slot) }
         case .handler:
@@ -164,7 +165,6 @@ import Reactors
 
     /// As `finish`, for a request done by its children, which have been counted instead of it.
     func finishParent(_ slot: Slot) {
-        unsafe slot.pointee.phase = .done
         unsafe tell(slot, slot.pointee.sink, insideSubmit: slot.pointee.isStarting)
     }
 
@@ -215,7 +215,6 @@ import Reactors
                 buffer: slot.pointee.buffer.take())
             unsafe pool.giveBack(slot)
             handler.ioCompleted(completion)
-            handler.leave()
         }
         unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
     }

@@ -6,6 +6,7 @@ struct ChannelShape {
     let blockShift: UInt64
     let isPowerOfTwo: Bool
     let alignmentMask: UInt
+    var alignment: Int { Int(alignmentMask) + 1 }
     /// No request of any kind needs to be split, copied or emulated.
     let isPlain: Bool
     let native: IOTypes
@@ -40,11 +41,12 @@ struct ChannelShape {
     @inline(__always)
     func blocks(bytes: UInt64) -> UInt64? {
         if isPowerOfTwo { return bytes & blockMask == 0 ? bytes &>> blockShift : nil }
-        return blocksByDivision(bytes: bytes)
+        return Self.divide(bytes, blockByteCount)
     }
 
+    /// Static, so that calling it does not have the whole shape copied for it.
     @inline(never)
-    private func blocksByDivision(bytes: UInt64) -> UInt64? {
+    private static func divide(_ bytes: UInt64, _ blockByteCount: UInt64) -> UInt64? {
         let (quotient, remainder) = bytes.quotientAndRemainder(dividingBy: blockByteCount)
         return remainder == 0 ? quotient : nil
     }

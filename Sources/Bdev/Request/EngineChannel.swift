@@ -14,6 +14,8 @@ public import Reactors
     /// Whether the descriptor was opened for writing.
     public let isWritable: Bool
     private var inFlight = 0
+    /// Everyone who ever submitted here, until the channel is closed.
+    private var handlers: [IOHandler] = []
     private var isClosed = false
     /// What the descriptor may do; nothing once the channel is closed.
     private var permitted: IOTypes
@@ -79,7 +81,14 @@ public import Reactors
     private func assign(_ slot: Slot, _ tag: UInt64, _ handler: IOHandler) {
         unsafe slot.pointee.handler = Unmanaged.passUnretained(handler)
         unsafe slot.pointee.tag = tag
-        handler.enter()
+        if handler.keeper != ObjectIdentifier(self) { keep(handler) }
+    }
+
+    /// The requests of a handler refer to it without counting.
+    @inline(never)
+    private func keep(_ handler: IOHandler) {
+        handler.keeper = ObjectIdentifier(self)
+        if !handlers.contains(where: { $0 === handler }) { handlers.append(handler) }
     }
 
     // MARK: Checks
@@ -218,6 +227,7 @@ public import Reactors
             await core.pool.reactor.park(at: spot)
             core.loop.release(spot)
         }
+        handlers = []
         return true
     }
 }

@@ -5,23 +5,10 @@ public import Reactors
 /// Called on the reactor, never inside a submit of its own. A handler with requests outstanding stays alive until the
 /// last of them is complete.
 open class IOHandler {
-    private final var outstandingCount = 0
+    /// The channel that keeps this handler alive at the moment; only compared.
+    final var keeper: ObjectIdentifier?
 
     public init() {}
-
-    @inline(__always)
-    final func enter() {
-        // SAFETY: balanced by `leave` when the last request is complete.
-        if outstandingCount == 0 { _ = unsafe Unmanaged.passRetained(self) }
-        outstandingCount &+= 1
-    }
-
-    @inline(__always)
-    final func leave() {
-        outstandingCount &-= 1
-        // SAFETY: balances `enter`.
-        if outstandingCount == 0 { unsafe Unmanaged.passUnretained(self).release() }
-    }
 
     /// One request is complete. May submit others. Must not block.
     open func ioCompleted(_ completion: consuming IOCompletion) {

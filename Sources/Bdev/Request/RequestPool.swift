@@ -75,7 +75,6 @@ import Reactors
         unsafe free = slot.pointee.queueNext
         unsafe slot.pointee.core = Unmanaged.passUnretained(core)
         unsafe slot.pointee.phase = .prepared
-        unsafe slot.pointee.abortRequested = false
         return unsafe slot
     }
 
@@ -148,7 +147,10 @@ import Reactors
     // MARK: Between turns
 
     @inline(__always)
-    func deferCompletion(_ slot: Slot) { unsafe deferred.pointee.append(slot) }
+    func deferCompletion(_ slot: Slot) {
+        unsafe slot.pointee.phase = .done
+        unsafe deferred.pointee.append(slot)
+    }
 
     override func poll() -> PollResult {
         if unsafe deferred.pointee.isEmpty && starved.isEmpty { return .idle }

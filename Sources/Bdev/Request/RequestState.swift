@@ -41,8 +41,8 @@ public import Reactors
     @usableFromInline var type = IOType.read
     @usableFromInline var phase = Phase.free
     @usableFromInline var sink = Sink.task
-    /// The module was asked to give it up.
-    var abortRequested = false
+    /// The use of the slot in which the module was asked to give its request up; of another use otherwise.
+    var abortedGeneration: UInt16 = .max
     /// The call that submitted it is on the stack, and looks for itself whether it is done.
     var isStarting = false
     /// Counts the uses of this slot, so that a stale token is recognized.
@@ -60,7 +60,7 @@ public import Reactors
     var core: Unmanaged<ChannelCore>
 
     // Who.
-    // SAFETY: a handler keeps itself alive while it has requests outstanding.
+    // SAFETY: the channel keeps its handlers alive until it is closed, which waits for their requests.
     var handler: Unmanaged<IOHandler>?
     // SAFETY: closing a channel waits for its requests. Nil for a part of another request.
     var channel: Unmanaged<EngineChannel>?

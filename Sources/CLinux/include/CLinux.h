@@ -15,5 +15,6 @@
 #include "clinux_system.h"
 #include "clinux_uring.h"
 #include "clinux_file.h"
+#include "clinux_transfer.h"
 
 #endif

@@ -10,12 +10,12 @@ public final class ReactorClock {
     private var virtualNow: UInt64 = 0
     /// Ticks in a second.
     public let ticksPerSecond: UInt64
-    private let source: Source
+    private let readsCounter: Bool
 
     private enum Source { case counter, monotonic, virtual }
 
     private init(source: Source, ticksPerSecond: UInt64) {
-        self.source = source
+        readsCounter = source == .counter
         self.ticksPerSecond = ticksPerSecond
         virtual = source == .virtual
     }
@@ -34,13 +34,9 @@ public final class ReactorClock {
     }
 
     /// The present in ticks.
-    @inline(__always)
     package func now() -> UInt64 {
-        switch source {
-        case .counter: clinux_counter()
-        case .virtual: virtualNow
-        case .monotonic: clinux_monotonic_nanoseconds()
-        }
+        if readsCounter { return clinux_counter() }
+        return virtual ? virtualNow : clinux_monotonic_nanoseconds()
     }
 
     package func advance(to ticks: UInt64) {

@@ -50,6 +50,15 @@ import SystemPackage
         unsafe clinux_unmap_memory(base, Int64(byteCount))
     }
 
+    /// Whether the machine has a NUMA node of this number; without NUMA it has node 0.
+    package static func hasNode(_ node: Int) -> Bool {
+        if node == 0 { return true }
+        guard let node = Int32(exactly: node), node > 0 else { return false }
+        var total: Int64 = 0, available: Int64 = 0
+        // SAFETY: two variables, lent for the time of the call.
+        return unsafe clinux_node_memory(node, &total, &available)
+    }
+
     /// The part from `offset`, `count` bytes long. Traps outside its bounds.
     package func memory(from offset: Int, count: Int) -> IOMemory {
         precondition(

@@ -24,7 +24,12 @@ extension Reactor {
     /// Cost: one suspension, no allocation. Cancellation does not end it: whoever holds the spot does.
     package nonisolated(nonsending) func park(at spot: ParkingSpot) async {
         loop.expectParking(at: spot)
+        #if ContinuationParking
         _ = await lot.park(on: ReactorConfined(loop))
+        #else
+        // Not `park(on:)`: where nobody looks at its result, the optimizer is left with two hops and nothing in between, and removes them.
+        await lot.giveWay()
+        #endif
     }
 
     /// Suspends the running task until everything that is queued now has run. The caller is isolated to this reactor.

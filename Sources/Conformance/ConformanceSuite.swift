@@ -1,0 +1,148 @@
+public import Bdev
+public import Reactors
+
+/// What every bdev must do, as checks that a module's author runs from tests of their own.
+///
+/// ```swift
+/// try await ConformanceSuite(engine: engine, bdev: "Mine0").run()
+/// ```
+///
+/// It depends on no test framework: the first check that fails is thrown as a ``ConformanceFailure``. **The bdev's
+/// contents are destroyed.** It must be open nowhere else and hold at least 4 MiB.
+public struct ConformanceSuite: Sendable {
+    /// What the suite may expect and how long it takes.
+    public struct Options: Sendable {
+        /// What is written can be read back. False for bdevs that discard it: data is not compared then.
+        public var keepsData = true
+        /// Blocks read as zeros after an unmap. False: they may read as anything.
+        public var zeroesUnmappedBlocks = false
+        /// Where random offsets and data come from. Failures name it.
+        public var seed: UInt64 = 0x5EED
+        /// Random operations of each worker in the checks with many at once.
+        public var operationCount = 200
+        /// Workers on each reactor in those checks.
+        public var workerCount = 8
+
+        public init() {}
+    }
+
+    public let engine: BdevEngine
+    /// The bdev's name.
+    public let bdev: String
+    public let options: Options
+    /// The first is used for everything; the second, if there is one, in the checks with many at once.
+    public let reactors: [Reactor]
+
+    /// - Parameter reactors: of `engine`; nil: all of them.
+    public init(engine: BdevEngine, bdev: String, reactors: [Reactor]? = nil, options: Options = Options()) {
+        let chosen = reactors ?? engine.reactors
+        precondition(!chosen.isEmpty, "a conformance suite runs on at least one reactor")
+        self.engine = engine
+        self.bdev = bdev
+        self.options = options
+        self.reactors = chosen
+    }
+
+    /// The names of all checks, in the order they run.
+    public static var checkNames: [String] { Check.all.map { $0.name } }
+
+    /// Runs every check.
+    ///
+    /// - Throws: `ConformanceFailure` with the first thing that is wrong.
+    public func run() async throws {
+        for check in Check.all { try await run(check) }
+    }
+
+    /// Runs one check.
+    ///
+    /// - Parameter name: one of ``checkNames``.
+    /// - Throws: `ConformanceFailure`.
+    public func run(_ name: String) async throws {
+        guard let check = Check.all.first(where: { $0.name == name }) else {
+            throw ConformanceFailure(check: name, bdev: bdev, message: "there is no such check", seed: options.seed)
+        }
+        try await run(check)
+    }
+
+    private func run(_ check: Check) async throws {
+        let descriptor: BdevDescriptor
+        do {
+            descriptor = try await engine.open(bdev, mode: .readWrite)
+        } catch {
+            throw ConformanceFailure(
+                check: check.name, bdev: bdev, message: "cannot be opened: \(error)", seed: options.seed)
+        }
+        let scene = Scene(suite: self, check: check.name, descriptor: descriptor)
+        do {
+            if descriptor.geometry.byteCount < 4 << 20 {
+                throw scene.failure("the bdev is smaller than the 4 MiB this suite needs")
+            }
+            try await check.body(scene)
+            await descriptor.close()
+        } catch {
+            await descriptor.close()
+            if error is ConformanceFailure { throw error }
+            throw scene.failure("\(error)")
+        }
+    }
+}
+
+/// What a bdev did that it must not do, or the reverse.
+public struct ConformanceFailure: Error, Sendable, CustomStringConvertible {
+    /// The check's name.
+    public let check: String
+    public let bdev: String
+    /// What is wrong, and where.
+    public let message: String
+    /// Of the random offsets and data: the same seed fails in the same way.
+    public let seed: UInt64
+
+    /// One line.
+    public var description: String { "\(bdev): \(check): \(message) (seed \(seed))" }
+}
+
+/// One thing every bdev must do.
+struct Check: Sendable {
+    let name: String
+    let body: @Sendable (Scene) async throws -> Void
+
+    static let all = basics + refusals + ranges + crowds + faces
+}
+
+/// What a check is given.
+struct Scene: Sendable {
+    let suite: ConformanceSuite
+    let check: String
+    let descriptor: BdevDescriptor
+
+    var reactor: Reactor { suite.reactors[0] }
+    var keepsData: Bool { suite.options.keepsData }
+    var blockByteCount: Int { descriptor.blockByteCount }
+    var blockCount: UInt64 { descriptor.blockCount }
+    var pattern: Pattern { Pattern(seed: suite.options.seed, blockByteCount: blockByteCount) }
+
+    func failure(_ message: String) -> ConformanceFailure {
+        ConformanceFailure(check: check, bdev: suite.bdev, message: message, seed: suite.options.seed)
+    }
+
+    /// Blocks that hold at least this many bytes.
+    func blocks(_ byteCount: Int) -> Int { (byteCount + blockByteCount - 1) / blockByteCount }
+
+    /// Runs `body` on the first reactor with a channel there.
+    func onChannel(_ body: @Sendable (isolated BdevChannel) async throws -> Void) async throws {
+        try await descriptor.withChannel(on: reactor, body)
+    }
+
+    /// `body` must throw a `BdevError` of this code.
+    nonisolated(nonsending) func expect(
+        _ code: BdevError.Code, from what: String, _ body: nonisolated(nonsending) () async throws -> Void
+    ) async throws {
+        do {
+            try await body()
+        } catch {
+            if let error = error as? BdevError, error.code == code { return }
+            throw failure("\(what) ended with '\(error)' instead of \(code)")
+        }
+        throw failure("\(what) succeeded, and should have been refused as \(code)")
+    }
+}

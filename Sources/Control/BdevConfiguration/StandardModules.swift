@@ -1,0 +1,39 @@
+public import Bdev
+public import MallocBdev
+public import NullBdev
+public import UringBdev
+
+/// The modules of this package that a configuration can make bdevs with, and the methods to do it.
+public struct StandardModules: Sendable {
+    public let malloc = MallocModule()
+    public let null = NullModule()
+    public let uring: UringModule
+
+    /// - Parameter uring: another than the standard one, such as one with a logger of its own.
+    public init(uring: UringModule = UringModule()) { self.uring = uring }
+
+    /// Registers each of them with `engine`.
+    ///
+    /// - Throws: as `BdevEngine.register(_:)`; those that were registered stay so until the engine stops.
+    public func register(with engine: BdevEngine) async throws(BdevError) {
+        try await engine.register(malloc)
+        try await engine.register(null)
+        try await engine.register(uring)
+    }
+
+    /// The methods that make and delete their bdevs, and those that are accepted for the sake of saved configurations.
+    public var methods: ConfigurationRegistry {
+        var registry = ConfigurationRegistry()
+        registry.add(MallocCreate(module: malloc))
+        registry.add(MallocDelete(module: malloc))
+        registry.add(NullCreate(module: null))
+        registry.add(NullDelete(module: null))
+        for kind in ["bdev_uring", "bdev_aio"] {
+            registry.add(UringCreate(name: "\(kind)_create", module: uring))
+            registry.add(UringDelete(name: "\(kind)_delete", module: uring))
+            registry.add(UringRescan(name: "\(kind)_rescan", module: uring))
+        }
+        for method in AcceptedMethod.all { registry.add(method) }
+        return registry
+    }
+}
