@@ -82,7 +82,7 @@ struct NoMemoryTests {
             try await scene.withChannel { channel in
                 let handler = RecordingHandler()
                 try Self.submit(0..<100, channel, handler)
-                while handler.completions.count < 100 { await here.yield() }
+                while handler.completions.count < 100 { try await channel.reactor.run { try await $0.sleep(for: .microseconds(50)) } }
                 #expect(scene.device.arrivals.map(\.start) == Array(0..<100))
                 #expect(Set(handler.tags).count == 100)
             }

@@ -101,7 +101,7 @@ extension IOBuffer {
 }
 
 extension RawSpan {
-    var array: [UInt8] { (0..<byteCount).map { unsafe unsafeLoad(fromByteOffset: $0, as: UInt8.self) } }
+    var array: [UInt8] { unsafe withUnsafeBytes { unsafe Array($0) } }
 }
 
 /// Remembers its completions.

@@ -140,23 +140,29 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
         case .read:
             for index in 0..<request.segmentCount {
                 request.withMutableBytes(ofSegment: index) { bytes in
-                    for place in 0..<bytes.byteCount {
-                        bytes.storeBytes(of: data[offset + place], toByteOffset: place, as: UInt8.self)
+                    let count = bytes.byteCount
+                    unsafe bytes.withUnsafeMutableBytes { target in
+                        unsafe data.withUnsafeBytes { unsafe target.copyMemory(from: .init(rebasing: $0[offset..<offset + count])) }
                     }
-                    offset += bytes.byteCount
+                    offset += count
                 }
             }
         case .write:
             for index in 0..<request.segmentCount {
                 request.withBytes(ofSegment: index) { bytes in
-                    for place in 0..<bytes.byteCount {
-                        data[offset + place] = unsafe bytes.unsafeLoad(fromByteOffset: place, as: UInt8.self)
+                    unsafe bytes.withUnsafeBytes { source in
+                        unsafe data.withUnsafeMutableBytes {
+                            unsafe UnsafeMutableRawBufferPointer(rebasing: $0[offset...]).copyMemory(from: source)
+                        }
                     }
                     offset += bytes.byteCount
                 }
             }
         case .writeZeroes, .unmap:
-            for place in offset..<offset + Int(request.byteCount) { data[place] = 0 }
+            let count = Int(request.byteCount)
+            _ = unsafe data.withUnsafeMutableBytes { bytes in
+                unsafe (bytes.baseAddress! + offset).initializeMemory(as: UInt8.self, repeating: 0, count: count)
+            }
         case .flush, .reset, .abort: break
         }
     }

@@ -12,8 +12,11 @@ extension BdevChannel {
             buffer.fill(with: 0xEE)
             if let data {
                 var bytes = buffer.mutableBytes
-                for index in 0..<length {
-                    bytes.storeBytes(of: data[place + index], toByteOffset: offset + index, as: UInt8.self)
+                _ = unsafe bytes.withUnsafeMutableBytes { target in
+                    unsafe data.withUnsafeBytes { source in
+                        unsafe UnsafeMutableRawBufferPointer(rebasing: target[offset...])
+                            .copyMemory(from: .init(rebasing: source[place..<place + length]))
+                    }
                 }
             }
             place += length
@@ -45,11 +48,6 @@ extension BdevChannel {
 
 /// `count` random bytes.
 func randomBytes(_ count: Int, _ random: inout SeededRandom) -> [UInt8] {
-    var result: [UInt8] = []
-    result.reserveCapacity(count)
-    while result.count < count {
-        let word = random.next()
-        for shift in 0..<8 where result.count < count { result.append(UInt8(truncatingIfNeeded: word >> (8 * UInt64(shift)))) }
-    }
-    return result
+    let words = (0..<(count + 7) / 8).map { _ in random.next() }
+    return unsafe words.withUnsafeBytes { unsafe Array($0.prefix(count)) }
 }
