@@ -1,8 +1,8 @@
 import Bdev
 import Reactors
 
-// The public async API, from tasks on the reactor (`--api async`) or anywhere (`--api global`). The same code: it runs where its
-// caller does.
+// The public async API, from tasks on the reactor (`--api async`) or anywhere (`--api global`). The same code: it
+// runs where its caller does.
 
 extension Job {
     /// One queue slot, to the end of the plan.

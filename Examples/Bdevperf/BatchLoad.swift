@@ -44,7 +44,9 @@ extension Job {
         for _ in 0..<count {
             if let type = plan.workload.plainType {
                 let isFlush = type == .flush
-                batch.add(type, at: isFlush ? .block(0) : stream.next(), count: .blocks(isFlush ? descriptor.blockCount : ioBlocks))
+                batch.add(
+                    type, at: isFlush ? .block(0) : stream.next(),
+                    count: .blocks(isFlush ? descriptor.blockCount : ioBlocks))
                 continue
             }
             var buffer = spare.popLast()

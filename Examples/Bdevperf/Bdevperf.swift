@@ -35,5 +35,7 @@ struct Bdevperf {
     }
 
     /// Whether the error is the argument parser's own, whose description is not for people.
-    private static func isParsing(_ error: any Error) -> Bool { String(reflecting: type(of: error)).hasPrefix("ArgumentParser.") }
+    private static func isParsing(_ error: any Error) -> Bool {
+        String(reflecting: type(of: error)).hasPrefix("ArgumentParser.")
+    }
 }

@@ -1,5 +1,6 @@
 import Bdev
 import BdevConfiguration
+import FoundationEssentials
 import MallocBdev
 import NullBdev
 import Reactors
@@ -16,12 +17,28 @@ struct Command {
         if !options.usesNull && options.mallocSize == nil && options.file == nil && options.configuration == nil {
             throw UsageError("there is no bdev to use; add --null, --malloc 256M, --file PATH[:SIZE] or -c FILE")
         }
-        if options.nullIsParked && !options.usesNull { throw UsageError("--null-parked changes the bdev of --null; add --null") }
+        if options.nullIsParked && !options.usesNull {
+            throw UsageError("--null-parked changes the bdev of --null; add --null")
+        }
         let document = try options.configuration.map { try ConfigurationDocument(contentsOf: $0) }
         var reactorOptions = ReactorOptions()
         reactorOptions.locksCores = !options.sharesCores
         if options.polls { reactorOptions.idlePolicy = .poll }
-        return try await Session.with(cores: try options.coreList(), options: reactorOptions) { session in
+        let file = try options.file.map { try Self.fileOptions($0) }
+        // A file that was made for a run which is then refused goes away again.
+        let isNew = file.map { !FileManager.default.fileExists(atPath: $0.path) } ?? false
+        do {
+            return try await measure(plan, format, document, reactorOptions)
+        } catch {
+            if isNew, let file { try? FileManager.default.removeItem(atPath: file.path) }
+            throw error
+        }
+    }
+
+    private func measure(
+        _ plan: Plan, _ format: Options.Output, _ document: ConfigurationDocument?, _ reactorOptions: ReactorOptions
+    ) async throws -> Int32 {
+        try await Session.with(cores: try options.coreList(), options: reactorOptions) { session in
             let names = try await bdevs(session, document)
             let stop = StopFlag()
             let jobs = try await session.jobs(plan, on: names, stop: stop)
@@ -35,7 +52,9 @@ struct Command {
         }
     }
 
-    private func perform(_ plan: Plan, _ jobs: [Job], _ stop: StopFlag, _ format: Options.Output) async throws -> RunResult {
+    private func perform(_ plan: Plan, _ jobs: [Job], _ stop: StopFlag, _ format: Options.Output) async throws
+        -> RunResult
+    {
         let interrupts = Terminal.onInterrupt { stop.set() }
         defer { interrupts.end() }
         if format == .table { Terminal.print("Running I/O for \(goal(plan))...\n") }
@@ -67,7 +86,9 @@ struct Command {
     /// Makes every bdev that the command line asks for. Their names, or the one of `-T`.
     private func bdevs(_ session: Session, _ document: ConfigurationDocument?) async throws -> [String] {
         if let document {
-            for notice in try await session.modules.methods.apply(document, to: session.engine) { Terminal.complain(notice) }
+            for notice in try await session.modules.methods.apply(document, to: session.engine) {
+                Terminal.complain(notice)
+            }
         }
         if options.usesNull {
             // The size and blocks that SPDK's figures are measured with.
@@ -78,7 +99,8 @@ struct Command {
         if let mallocSize = options.mallocSize {
             let bytes = try byteCount(mallocSize, for: "--malloc")
             if bytes == 0 || bytes % 512 != 0 {
-                throw UsageError("--malloc \(mallocSize) is no size of a RAM disk; use a multiple of 512 bytes, such as 256M")
+                throw UsageError(
+                    "--malloc \(mallocSize) is no size of a RAM disk; use a multiple of 512 bytes, such as 256M")
             }
             try await session.modules.malloc.create(.init(name: "Malloc0", blockCount: bytes / 512))
         }
@@ -96,10 +118,14 @@ struct Command {
     static func fileOptions(_ text: String) throws(UsageError) -> UringModule.Options {
         var path = text[...]
         var size: UInt64?
-        if let colon = text.lastIndex(of: ":"), let first = text[text.index(after: colon)...].first, first.isASCII, first.isNumber {
+        if let colon = text.lastIndex(of: ":"), let first = text[text.index(after: colon)...].first, first.isASCII,
+            first.isNumber
+        {
             path = text[..<colon]
             size = try byteCount(String(text[text.index(after: colon)...]), for: "--file \(path):")
-            if size == 0 { throw UsageError("--file \(text): a file of no bytes holds nothing; use a size such as 256M") }
+            if size == 0 {
+                throw UsageError("--file \(text): a file of no bytes holds nothing; use a size such as 256M")
+            }
         }
         if path.isEmpty { throw UsageError("--file '\(text)' names no file; write PATH or PATH:SIZE") }
         var options = UringModule.Options(name: "File0", path: String(path))

@@ -7,8 +7,8 @@ import Reactors
 import SystemPackage
 import UringBdev
 
-/// `--demo`: a real file written through io_uring by a reactor on a core of its own, read back verified, and measured beside RAM and
-/// null. Every step is bounded in time, so that the whole takes less than a minute on any disk.
+/// `--demo`: a real file written through io_uring by a reactor on a core of its own, read back verified, and measured
+/// beside RAM and null. Every step is bounded in time, so that the whole takes less than a minute on any disk.
 struct Demo {
     let options: Options
     private static let fileByteCount: UInt64 = 256 << 20
@@ -24,7 +24,8 @@ struct Demo {
         reactorOptions.locksCores = !options.sharesCores
         return try await Session.with(cores: try options.coreList(), options: reactorOptions) { session in
             let reactors = session.group.reactors
-            Terminal.print("Reactors on \(reactors.map { "core \($0.core) (node \($0.node))" }.joined(separator: ", ")), ")
+            Terminal.print(
+                "Reactors on \(reactors.map { "core \($0.core) (node \($0.node))" }.joined(separator: ", ")), ")
             Terminal.print("no root and no hugepages needed.\nFile: \(target.path)\n")
             var file = UringModule.Options(name: "file", path: target.path)
             file.byteCount = target.byteCount
@@ -37,16 +38,27 @@ struct Demo {
 
     private func steps(_ session: Session, _ stop: StopFlag) async throws -> Int32 {
         let interrupted = { Terminal.print("Interrupted.\n") }
-        guard let written = try await verifyPass(session, .write, count: Self.fileByteCount / UInt64(Self.transferByteCount), stop)
+        guard
+            let written = try await verifyPass(
+                session, .write, count: Self.fileByteCount / UInt64(Self.transferByteCount), stop)
         else { return 1 }
-        if stop.isSet { interrupted(); return 0 }
+        if stop.isSet {
+            interrupted()
+            return 0
+        }
         guard let checked = try await verifyPass(session, .read, count: written, stop) else { return 1 }
         let amount = sizeText(checked * UInt64(Self.transferByteCount))
-        Terminal.print("Every byte of \(amount) is what was written\(checked < written ? " (the rest: out of time)" : "").\n\n")
-        if stop.isSet { interrupted(); return 0 }
+        Terminal.print(
+            "Every byte of \(amount) is what was written\(checked < written ? " (the rest: out of time)" : "").\n\n")
+        if stop.isSet {
+            interrupted()
+            return 0
+        }
         var rows: [String] = []
         var hasFailed = false
-        for (name, label, seconds) in [("file", "file, io_uring", 4.0), ("ram", "RAM disk", 2.0), ("null", "null", 2.0)] {
+        for (name, label, seconds) in [
+            ("file", "file, io_uring", 4.0), ("ram", "RAM disk", 2.0), ("null", "null", 2.0),
+        ] {
             var plan = Plan()
             plan.duration = Duration(seconds: seconds)
             plan.latencyDetail = 1
@@ -61,7 +73,8 @@ struct Demo {
         }
         Terminal.print("Random reads of 4 KiB, 32 in flight, by async calls from tasks on the reactor:\n")
         let header = Table.header()
-        Terminal.print(header[0] + "\n" + header[1] + " " + "99 %".leftPadded(10) + "\n" + rows.joined(separator: "\n") + "\n")
+        Terminal.print(
+            header[0] + "\n" + header[1] + " " + "99 %".leftPadded(10) + "\n" + rows.joined(separator: "\n") + "\n")
         if stop.isSet { interrupted() }
         return hasFailed ? 1 : 0
     }
@@ -87,7 +100,9 @@ struct Demo {
         let seconds = result.jobs.map(\.runtime).max() ?? 0
         let speed = seconds > 0 ? fixed(Double(done) * Double(Self.transferByteCount) / 1_048_576 / seconds, 1) : "0"
         Terminal.print(
-            "\(phase == .write ? "Wrote" : "Read back") \(sizeText(done * UInt64(Self.transferByteCount))) in \(fixed(seconds, 1)) s, \(speed) MiB/s, 8 in flight of 64 KiB.\n")
+            "\(phase == .write ? "Wrote" : "Read back") \(sizeText(done * UInt64(Self.transferByteCount))) in "
+                + "\(fixed(seconds, 1)) s, \(speed) MiB/s, 8 in flight of 64 KiB.\n"
+        )
         return done
     }
 
@@ -110,7 +125,8 @@ struct Demo {
     }
 }
 
-/// The file of the demonstration: one of our own that goes away again, or the user's, which is never overwritten unasked.
+/// The file of the demonstration: one of our own that goes away again, or the user's, which is never overwritten
+/// unasked.
 struct DemoFile {
     let path: String
     /// What it is made as long as; nil: it stays as it is.
@@ -124,7 +140,9 @@ struct DemoFile {
             let present = Self.byteCount(of: user)
             if let present, present > 0, !mayOverwrite {
                 throw UsageError(
-                    "--file \(user) has \(sizeText(present)) of data, which the demonstration would overwrite; name a new file, or add --overwrite")
+                    "--file \(user) has \(sizeText(present)) of data, which the demonstration would overwrite; "
+                        + "name a new file, or add --overwrite"
+                )
             }
             self.byteCount = (present ?? 0) > 0 ? nil : byteCount
             return
@@ -139,7 +157,8 @@ struct DemoFile {
                 FilePath(path), .readWrite, options: [.create, .exclusiveCreate], permissions: .ownerReadWrite
             ).close()
         } catch {
-            throw UsageError("cannot make \(path): \(error); set TMPDIR to a folder that can be written, or name a --file")
+            throw UsageError(
+                "cannot make \(path): \(error); set TMPDIR to a folder that can be written, or name a --file")
         }
     }
 

@@ -6,7 +6,8 @@ extension Job {
     func runEngine(_ channel: isolated BdevChannel) async {
         let load = EngineLoad(self, channel.engine)
         for _ in 0..<plan.depth where load.hasMore {
-            // Nothing is in flight yet that could give a buffer back, so this does not wait for itself: the pool is sized for it.
+            // Nothing is in flight yet that could give a buffer back, so this does not wait for itself: the pool is
+            // sized for it.
             load.submit(plan.workload.plainType == nil ? await channel.buffer(byteCount: plan.ioByteCount) : nil)
         }
         // The only continuation of a run: it resumes by way of the global pool, which for the end does not matter.
@@ -40,7 +41,8 @@ private final class EngineLoad: IOHandler {
             if let plainType {
                 let isFlush = plainType == .flush
                 try channel.submit(
-                    plainType, at: isFlush ? .block(0) : stream.next(), count: .blocks(isFlush ? channel.blockCount : job.ioBlocks),
+                    plainType, at: isFlush ? .block(0) : stream.next(),
+                    count: .blocks(isFlush ? channel.blockCount : job.ioBlocks),
                     handler: self)
             } else if stream.nextIsRead() {
                 try channel.read(into: &buffer, at: stream.next(), handler: self)

@@ -32,7 +32,8 @@ struct ExecutorBenchmark {
         await group.shutDown()
         func text(_ value: Double?) -> String { value.map { fixed($0, 0) } ?? "null" }
         return """
-            {"jobs_per_second": \(text(jobs)), "messages_per_second": \(text(oneWay)), "call_messages_per_second": \(text(calls)), \
+            {"jobs_per_second": \(text(jobs)), "messages_per_second": \(text(oneWay)), \
+            "call_messages_per_second": \(text(calls)), \
             "core_count": \(group.reactors.count)}
 
             """

@@ -1,10 +1,12 @@
-/// The results as JSON: for each job the keys of SPDK's `perform_tests`, percentiles, and I/Os for each second on a CPU.
+/// The results as JSON: for each job the keys of SPDK's `perform_tests`, percentiles, and I/Os for each second on a
+/// CPU.
 struct JSONReport {
     static func text(_ result: RunResult) -> String {
         let jobs = result.jobs.map { "    " + object(job($0)) }.joined(separator: ",\n")
         let total = object([
             ("iops", fixed(result.sum(\.iops))), ("mibps", fixed(result.sum(\.mibps))),
-            ("io_failed", String(result.jobs.reduce(0) { $0 + $1.failed })), ("avg_latency_us", fixed(result.average, 3)),
+            ("io_failed", String(result.jobs.reduce(0) { $0 + $1.failed })),
+            ("avg_latency_us", fixed(result.average, 3)),
             ("min_latency_us", fixed(result.minimum, 3)), ("max_latency_us", fixed(result.maximum, 3)),
             ("iops_per_cpu_second", result.iopsPerCPUSecond.map { fixed($0) } ?? "null"),
         ])
@@ -31,7 +33,9 @@ struct JSONReport {
             ("iops_per_cpu_second", job.iopsPerCPUSecond.map { fixed($0) } ?? "null"),
         ]
         if let latencies = job.latencies {
-            let values = latencies.percentiles(upTo: job.maximum).map { (fixed($0.fraction * 100, 5), fixed($0.value, 3)) }
+            let values = latencies.percentiles(upTo: job.maximum).map {
+                (fixed($0.fraction * 100, 5), fixed($0.value, 3))
+            }
             members.append(("percentiles_us", object(values)))
         }
         if let failure = job.firstFailure { members.append(("first_failure", quoted(failure))) }

@@ -77,7 +77,8 @@ final class Job: Sendable {
     /// The stream of one of `count` slots or groups of slots.
     func stream(_ index: Int, of count: Int) -> Stream {
         Stream(
-            plan, places: places, blocks: ioBlocks, index: share.index * count + index, count: share.count * count, seed: plan.seed,
+            plan, places: places, blocks: ioBlocks, index: share.index * count + index, count: share.count * count,
+            seed: plan.seed,
             remaining: plan.ioCount(of: index, parts: count, in: share.ioCount))
     }
 
@@ -127,7 +128,8 @@ final class Job: Sendable {
         case .batch: await runBatches(channel)
         case .global: await runGlobally(channel)
         case .async:
-            // Long-lived tasks, one for each slot, isolated to the channel: an I/O that completes at once does not suspend.
+            // Long-lived tasks, one for each slot, isolated to the channel: an I/O that completes at once does not
+            // suspend.
             var tasks: [Task<Void, Never>] = []
             for slot in 0..<plan.depth {
                 tasks.append(Task { await self.runSlot(slot, channel) })

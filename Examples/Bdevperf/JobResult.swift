@@ -66,7 +66,8 @@ struct Latencies: Sendable {
 
     var count: UInt64 { buckets.reduce(0) { $0 + $1.count } }
 
-    /// In microseconds, for `fractions`. A bucket is known to within 1.6 %, so that its end may lie beyond the `maximum` there was.
+    /// In microseconds, for `fractions`. A bucket is known to within 1.6 %, so that its end may lie beyond the
+    /// `maximum` there was.
     func percentiles(upTo maximum: Double) -> [(fraction: Double, value: Double)] {
         let total = Double(count)
         var result: [(Double, Double)] = []
@@ -77,7 +78,8 @@ struct Latencies: Sendable {
                 seen += buckets[position].count
                 position += 1
             }
-            result.append((fraction, position == 0 ? 0 : min(maximum, Double(buckets[position - 1].upperBound) * microseconds)))
+            result.append(
+                (fraction, position == 0 ? 0 : min(maximum, Double(buckets[position - 1].upperBound) * microseconds)))
         }
         return result
     }

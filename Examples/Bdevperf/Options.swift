@@ -7,7 +7,9 @@ struct Options: ParsableArguments {
     var depth = 32
     @Option(name: .customShort("o"), help: "Bytes of an I/O, such as 4096 or 128k.")
     var ioSize = "4096"
-    @Option(name: .customShort("w"), help: "Workload: read, write, randread, randwrite, rw, randrw, verify, reset, unmap, flush, write_zeroes.")
+    @Option(
+        name: .customShort("w"),
+        help: "Workload: read, write, randread, randwrite, rw, randrw, verify, reset, unmap, flush, write_zeroes.")
     var workload = "randread"
     @Option(name: .customShort("t"), help: "Seconds to run. (default: 5)")
     var seconds: Double?
@@ -15,7 +17,8 @@ struct Options: ParsableArguments {
     var numberOfIOs: UInt64?
     @Option(name: .customShort("M"), help: "Percentage of reads of rw and randrw. (default: 50)")
     var readPercent: Int?
-    @Option(help: "Submit by: async (a task for each slot), batch, engine (callbacks), global (tasks off the reactors).")
+    @Option(
+        help: "Submit by: async (a task for each slot), batch, engine (callbacks), global (tasks off the reactors).")
     var api = "async"
 
     @Flag(name: .customLong("null"), help: "Use a null bdev of 1 GiB: measures everything but a device.")
@@ -24,14 +27,20 @@ struct Options: ParsableArguments {
     var nullIsParked = false
     @Option(name: .customLong("malloc"), help: "Use a RAM disk of this size, such as 256M.")
     var mallocSize: String?
-    @Option(name: .customLong("file"), help: "Use PATH[:SIZE] through io_uring; with a size, the file is made when it is not there.")
+    @Option(
+        name: .customLong("file"),
+        help: "Use PATH[:SIZE] through io_uring; with a size, the file is made when it is not there.")
     var file: String?
-    @Option(name: [.customShort("c"), .customLong("json"), .customLong("config")], help: "Make the bdevs of this JSON configuration.")
+    @Option(
+        name: [.customShort("c"), .customLong("json"), .customLong("config")],
+        help: "Make the bdevs of this JSON configuration.")
     var configuration: String?
     @Option(name: .customShort("T"), help: "Use only this bdev.")
     var onlyBdev: String?
 
-    @Option(name: [.customShort("m"), .customLong("cpumask")], help: "Cores: 0x3, 0,2-3, [0,2-3], numa:0, cores or all. (default: the first)")
+    @Option(
+        name: [.customShort("m"), .customLong("cpumask")],
+        help: "Cores: 0x3, 0,2-3, [0,2-3], numa:0, cores or all. (default: the first)")
     var cores: String?
     @Flag(name: .customShort("C"), help: "Every reactor sends I/O to each bdev.")
     var allReactors = false
@@ -54,12 +63,17 @@ struct Options: ParsableArguments {
     var usesEachPlaceOnce = false
     @Option(help: "Of random places and of verify's content.")
     var seed: UInt64 = 1
-    @Option(name: .customLong("verify-phase"), help: "verify: write (only), read (check what an earlier run wrote with the same seed) or both.")
+    @Option(
+        name: .customLong("verify-phase"),
+        help: "verify: write (only), read (check what an earlier run wrote with the same seed) or both.")
     var verifyPhase = "both"
     @Option(help: "Print the results as a table or as json.")
     var output = "table"
 
-    @Flag(help: "Show a file through io_uring beside RAM and null, in less than a minute. With --file PATH: on that file, made for it.")
+    @Flag(
+        help:
+            "Show a file through io_uring beside RAM and null, in a minute. With --file PATH: that file, made for it."
+    )
     var demo = false
     @Flag(help: "--demo: write over what is in the file.")
     var overwrite = false
@@ -98,14 +112,17 @@ struct Options: ParsableArguments {
 
     private func refuseAbsent() throws(UsageError) {
         let absent: [(String, Bool, String)] = [
-            ("-k", (starvationTimeout ?? 0) != 0, "starved I/O is not detected"), ("-X", abortsTimedOut, "starved I/O is not detected"),
+            ("-k", (starvationTimeout ?? 0) != 0, "starved I/O is not detected"),
+            ("-X", abortsTimedOut, "starved I/O is not detected"),
             ("-Z", usesZeroCopy, "there is no zero-copy API"), ("-z", waitsForRPC, "there is no RPC server"),
             ("-r", rpcSocket != nil, "there is no RPC server"), ("-J", rpcLog != nil, "there is no RPC server"),
             ("-j", jobFile != nil, "there are no job files; give the workload on the command line"),
             ("-E", sharesThreads, "jobs of a reactor always share its thread"),
             ("-U", usesUniqueData, "use -w verify, which writes different data each time"),
         ]
-        for (flag, isGiven, reason) in absent where isGiven { throw UsageError("\(flag) is not offered: \(reason); leave it out") }
+        for (flag, isGiven, reason) in absent where isGiven {
+            throw UsageError("\(flag) is not offered: \(reason); leave it out")
+        }
     }
 
     /// The run. Notices are for the user, on standard error.
@@ -120,7 +137,9 @@ struct Options: ParsableArguments {
         plan.api = api
         plan.depth = try within("-q", depth, 1...32768)
         let bytes = try byteCount(ioSize, for: "-o")
-        if bytes == 0 || bytes > 1 << 30 { throw UsageError("-o \(ioSize): an I/O has 1 byte to 1 GiB; choose a multiple of the block size") }
+        if bytes == 0 || bytes > 1 << 30 {
+            throw UsageError("-o \(ioSize): an I/O has 1 byte to 1 GiB; choose a multiple of the block size")
+        }
         plan.ioByteCount = Int(bytes)
         if plan.depth * plan.ioByteCount > 16 << 30 {
             throw UsageError("-q \(depth) -o \(ioSize) needs more than 16 GiB of buffers; lower one of them")
@@ -128,7 +147,9 @@ struct Options: ParsableArguments {
         try setTimes(&plan)
         if let readPercent {
             plan.readPercent = try within("-M", readPercent, 0...100)
-            if !workload.isMixed { notice("-M is ignored: \(workload.rawValue) is no mixture; it goes with rw and randrw") }
+            if !workload.isMixed {
+                notice("-M is ignored: \(workload.rawValue) is no mixture; it goes with rw and randrw")
+            }
         }
         plan.allReactors = allReactors
         plan.continuesAfterFailure = continuesAfterFailure
@@ -147,7 +168,9 @@ struct Options: ParsableArguments {
     private func setTimes(_ plan: inout Plan) throws(UsageError) {
         let range = 0.001...1_000_000.0
         for (flag, value) in [("-t", seconds), ("-S", liveInterval)] {
-            if let value, !range.contains(value) { throw UsageError("\(flag) \(value) is out of range; use 0.001 to 1000000 seconds") }
+            if let value, !range.contains(value) {
+                throw UsageError("\(flag) \(value) is out of range; use 0.001 to 1000000 seconds")
+            }
         }
         if numberOfIOs == 0 { throw UsageError("--number-ios 0 leaves nothing to do; use 1 or more") }
         plan.ioCount = numberOfIOs
@@ -155,7 +178,9 @@ struct Options: ParsableArguments {
         plan.liveInterval = liveInterval.map { Duration(seconds: $0) }
         if let liveAverageCount {
             plan.liveAverageCount = try within("-P", liveAverageCount, 1...10_000)
-            if liveInterval == nil { throw UsageError("-P averages the live line; add -S with its interval in seconds") }
+            if liveInterval == nil {
+                throw UsageError("-P averages the live line; add -S with its interval in seconds")
+            }
         }
     }
 
@@ -164,7 +189,8 @@ struct Options: ParsableArguments {
         if zipfTheta != nil && usesEachPlaceOnce { throw UsageError("-F and -D exclude each other; leave one out") }
         let flag = zipfTheta != nil ? "-F" : "-D"
         if (zipfTheta != nil || usesEachPlaceOnce) && !plan.workload.isRandom {
-            throw UsageError("\(flag) chooses random places, and \(workload) is sequential; use randread, randwrite or randrw")
+            throw UsageError(
+                "\(flag) chooses random places, and \(workload) is sequential; use randread, randwrite or randrw")
         }
         if usesEachPlaceOnce { plan.order = .permuted }
         if let zipfTheta {
@@ -181,7 +207,9 @@ struct Options: ParsableArguments {
             throw UsageError("--verify-phase '\(verifyPhase)' is none; use write, read or both")
         }
         plan.verifyPhase = phase
-        if plan.workload != .verify && phase != .both { throw UsageError("--verify-phase goes with -w verify; leave it out") }
+        if plan.workload != .verify && phase != .both {
+            throw UsageError("--verify-phase goes with -w verify; leave it out")
+        }
         if (plan.workload == .verify || plan.workload == .reset) && plan.api != .async {
             throw UsageError("-w \(workload) uses --api async; leave --api out")
         }

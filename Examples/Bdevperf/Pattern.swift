@@ -1,7 +1,8 @@
 import Bdev
 import Reactors
 
-/// What `verify` writes: every block says where it belongs, which generation it is and by which seed, and no two blocks are alike.
+/// What `verify` writes: every block says where it belongs, which generation it is and by which seed, and no two
+/// blocks are alike.
 struct Pattern: Sendable {
     let seed: UInt64
     let blockByteCount: Int
@@ -65,6 +66,8 @@ struct Mismatch: Error, CustomStringConvertible {
     var description: String {
         let shift = UInt64(byte % 8) * 8
         func text(_ word: UInt64) -> String { "0x" + String(word >> shift & 0xFF, radix: 16) }
-        return "block \(block) differs from what was written, first at its byte \(byte): expected \(text(expected)), found \(text(found))"
+        return
+            "block \(block) differs from what was written, first at its byte \(byte): "
+            + "expected \(text(expected)), found \(text(found))"
     }
 }

@@ -44,13 +44,15 @@ struct Session {
 
     // MARK: Jobs
 
-    /// Opens the bdevs and deals the jobs over the reactors: one for each bdev in turn, or with `-C` one for each bdev on each reactor.
+    /// Opens the bdevs and deals the jobs over the reactors: one for each bdev in turn, or with `-C` one for each
+    /// bdev on each reactor.
     func jobs(_ plan: Plan, on names: [String], region: UInt64? = nil, stop: StopFlag) async throws -> [Job] {
         var jobs: [Job] = []
         var opened: [BdevDescriptor] = []
         do {
             for (index, name) in names.enumerated() {
-                let needsWrites = plan.workload.types.contains { $0.needsWritableDescriptor } && plan.verifyPhase != .read
+                let needsWrites =
+                    plan.workload.types.contains { $0.needsWritableDescriptor } && plan.verifyPhase != .read
                 let descriptor = try await engine.open(name, mode: needsWrites ? .readWrite : .readOnly)
                 opened.append(descriptor)
                 try check(plan, descriptor)
@@ -60,7 +62,8 @@ struct Session {
                 for (place, reactor) in reactors.enumerated() {
                     let mine = onBdev.map { plan.ioCount(of: place, parts: reactors.count, in: $0) }
                     let share = Job.Share(
-                        index: place, count: reactors.count, ioCount: mine, ioCountOfBdev: onBdev, cursor: cursor, region: region)
+                        index: place, count: reactors.count, ioCount: mine, ioCountOfBdev: onBdev, cursor: cursor,
+                        region: region)
                     jobs.append(Job(plan, descriptor, on: reactor, share: share, stop: stop))
                 }
             }
@@ -75,16 +78,24 @@ struct Session {
         let block = descriptor.blockByteCount
         if plan.ioByteCount % block != 0 {
             throw UsageError(
-                "-o \(plan.ioByteCount) is not a multiple of \(descriptor.name)'s blocks of \(block) bytes; use \(block) or a multiple of it")
+                "-o \(plan.ioByteCount) is not a multiple of \(descriptor.name)'s blocks of \(block) bytes; "
+                    + "use \(block) or a multiple of it"
+            )
         }
         if UInt64(plan.ioByteCount / block) > descriptor.blockCount {
             throw UsageError(
-                "-o \(plan.ioByteCount) is more than \(descriptor.name) holds (\(sizeText(descriptor.geometry.byteCount))); use a smaller one")
+                "-o \(plan.ioByteCount) is more than \(descriptor.name) holds "
+                    + "(\(sizeText(descriptor.geometry.byteCount))); use a smaller one"
+            )
         }
-        if plan.workload == .verify && block % 8 != 0 { throw UsageError("-w verify needs blocks of a multiple of 8 bytes") }
+        if plan.workload == .verify && block % 8 != 0 {
+            throw UsageError("-w verify needs blocks of a multiple of 8 bytes")
+        }
         if let type = plan.workload.types.first(where: { !descriptor.supports($0) }) {
             throw UsageError(
-                "-w \(plan.workload.rawValue): \(descriptor.name) does not support \(type); use another workload, or -T another bdev")
+                "-w \(plan.workload.rawValue): \(descriptor.name) does not support \(type); "
+                    + "use another workload, or -T another bdev"
+            )
         }
     }
 }

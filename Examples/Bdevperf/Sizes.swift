@@ -5,15 +5,16 @@ struct UsageError: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// A number of bytes: digits with or without one of the suffixes k, M, G, T, in either case, which count by 1,024; `KiB` and the like
-/// mean the same.
+/// A number of bytes: digits with or without one of the suffixes k, M, G, T, in either case, which count by 1,024;
+/// `KiB` and the like mean the same.
 func byteCount(_ text: String, for option: String) throws(UsageError) -> UInt64 {
     let digits = text.prefix { $0.isASCII && $0.isNumber }
     var suffix = text.dropFirst(digits.count).lowercased()
     if suffix.hasSuffix("ib") && suffix.count == 3 { suffix.removeLast(2) } else if suffix == "b" { suffix = "" }
     let powers: [String: Int] = ["": 0, "k": 10, "m": 20, "g": 30, "t": 40]
     guard let power = powers[suffix], let number = UInt64(digits) else {
-        throw UsageError("\(option) '\(text)' is no size; write a number with or without k, M, G or T, such as 4096, 4k or 1G")
+        throw UsageError(
+            "\(option) '\(text)' is no size; write a number with or without k, M, G or T, such as 4096, 4k or 1G")
     }
     let (bytes, overflow) = number.multipliedReportingOverflow(by: 1 << power)
     if overflow { throw UsageError("\(option) '\(text)' is too big; sizes are below 2^64 bytes") }
@@ -22,7 +23,8 @@ func byteCount(_ text: String, for option: String) throws(UsageError) -> UInt64 
 
 /// A size for people: the biggest unit that divides it.
 func sizeText(_ bytes: UInt64) -> String {
-    for (unit, power) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)] where bytes > 0 && bytes % (1 << power) == 0 {
+    for (unit, power) in [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)]
+    where bytes > 0 && bytes % (1 << power) == 0 {
         return "\(bytes >> power) \(unit)"
     }
     return "\(bytes) bytes"

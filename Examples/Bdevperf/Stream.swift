@@ -3,8 +3,8 @@ import Glibc
 
 /// The I/Os of one queue slot, or of several that share it: how many, where, and which are reads.
 ///
-/// A final class of plain stored properties: in a struct that lies in another class, each call of a mutating method would be checked for
-/// exclusive access at run time, which costs more than all that it does.
+/// A final class of plain stored properties: in a struct that lies in another class, each call of a mutating method
+/// would be checked for exclusive access at run time, which costs more than all that it does.
 final class Stream {
     enum Order: Sendable { case sequential, random, permuted, zipf }
 
@@ -79,7 +79,9 @@ final class Stream {
         case .permuted:
             // A linear congruential generator of full period over the next power of two; what lies beyond is skipped.
             let mask = places <= 1 ? 0 : UInt64.max >> UInt64((places - 1).leadingZeroBitCount)
-            repeat { place = (place &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407) & mask } while place >= places
+            repeat {
+                place = (place &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407) & mask
+            } while place >= places
             return .block((first + place) &* blocks)
         case .zipf:
             let unit = Double(random() >> 11) / Double(1 << 53)
@@ -94,8 +96,8 @@ final class Stream {
     }
 }
 
-/// Places chosen by Zipf's law with parameter theta, place 0 most often. Gray et al., "Quickly Generating Billion-Record Synthetic
-/// Databases", SIGMOD 1994.
+/// Places chosen by Zipf's law with parameter theta, place 0 most often. Gray et al., "Quickly Generating
+/// Billion-Record Synthetic Databases", SIGMOD 1994.
 struct Zipf {
     private let count: Double
     private let theta: Double

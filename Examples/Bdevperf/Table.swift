@@ -6,7 +6,9 @@ struct Table {
         var lines = header()
         for job in result.jobs {
             lines.append(
-                " Job: \(job.name) (Core Mask \(job.coreMask), workload: \(job.workload), depth: \(job.depth), IO size: \(job.ioByteCount))")
+                " Job: \(job.name) (Core Mask \(job.coreMask), workload: \(job.workload), depth: \(job.depth), "
+                    + "IO size: \(job.ioByteCount))"
+            )
             lines.append(row("\t \(job.name)", job))
         }
         lines.append(" " + String(repeating: "=", count: 108))
@@ -57,13 +59,18 @@ struct Table {
             lines.append("  \(fixed(fraction * 100, 5).leftPadded(9))% : \(fixed(value, 3).leftPadded(9))us")
         }
         if detail < 2 { return lines }
-        lines += ["", " Latency histogram for \(job.name) from core \(job.core):", "       us up to     Cumulative    IO count"]
+        lines += [
+            "", " Latency histogram for \(job.name) from core \(job.core):",
+            "       us up to     Cumulative    IO count",
+        ]
         var seen: UInt64 = 0
         for (bound, count) in latencies.buckets {
             seen += count
             let share = fixed(Double(seen) / Double(latencies.count) * 100, 4)
             lines.append(
-                " \(fixed(Double(bound) * latencies.microseconds, 3).leftPadded(14)): \(share.leftPadded(12))%  (\(String(count).leftPadded(9)))")
+                " \(fixed(Double(bound) * latencies.microseconds, 3).leftPadded(14)): \(share.leftPadded(12))%  "
+                    + "(\(String(count).leftPadded(9)))"
+            )
         }
         return lines
     }

@@ -12,8 +12,10 @@ extension Job {
         }
     }
 
-    /// Writes each place of a region of its own, reads it back and compares, over and over with a new generation each time around.
-    private func writeAndRead(_ slot: Int, _ slotStream: Stream, _ channel: BdevChannel, _ buffer: inout IOBuffer) async {
+    /// Writes each place of a region of its own, reads it back and compares, over and over with a new generation each
+    /// time around.
+    private func writeAndRead(_ slot: Int, _ slotStream: Stream, _ channel: BdevChannel, _ buffer: inout IOBuffer) async
+    {
         let parts = UInt64(share.count * plan.depth)
         let part = UInt64(share.index * plan.depth + slot)
         let count = Swift.max(1, places / parts)
@@ -66,10 +68,14 @@ extension Job {
         }
     }
 
-    private func check(_ place: UInt64, _ generation: UInt64, _ channel: BdevChannel, _ buffer: inout IOBuffer) async throws {
+    private func check(_ place: UInt64, _ generation: UInt64, _ channel: BdevChannel, _ buffer: inout IOBuffer)
+        async throws
+    {
         // What was written must come from the bdev, not from what is left in the buffer.
         buffer.fill(with: 0xE5)
         try await channel.read(at: .block(place * ioBlocks), into: &buffer)
-        if let mismatch = pattern.mismatch(in: buffer, first: place * ioBlocks, generation: generation) { throw mismatch }
+        if let mismatch = pattern.mismatch(in: buffer, first: place * ioBlocks, generation: generation) {
+            throw mismatch
+        }
     }
 }

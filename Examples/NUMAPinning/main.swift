@@ -12,7 +12,10 @@ for node in topology.nodes {
 }
 for core in topology.cores {
     let place = core.socket.map { "socket \($0)" } ?? "unknown socket"
-    print("core \(core.number): \(core.isOnline ? "online" : "offline"), node \(core.node), \(place), siblings \(core.siblings)")
+    print(
+        "core \(core.number): \(core.isOnline ? "online" : "offline"), node \(core.node), "
+            + "\(place), siblings \(core.siblings)"
+    )
 }
 
 // Reactors on the cores of one node: their queues, their buffers and their RAM disks are that node's.
@@ -33,7 +36,10 @@ do {
             try await channel.write(from: buffer, at: .block(0))
             return buffer.node
         }
-        print("\(reactor.name): core \(reactor.core), node \(reactor.node), its buffers on node \(node.map(String.init) ?? "unknown")")
+        print(
+            "\(reactor.name): core \(reactor.core), node \(reactor.node), "
+                + "its buffers on node \(node.map(String.init) ?? "unknown")"
+        )
         await disk.close()
     }
     await engine.stop()

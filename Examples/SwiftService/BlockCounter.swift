@@ -4,14 +4,15 @@ import Reactors
 
 /// Counters kept in the blocks of a bdev, called from ordinary tasks.
 ///
-/// An actor of its own, on the global pool: each of its I/Os crosses to the reactor and back, some microseconds, which for a service's
-/// calls is nothing. What is hot belongs into `withChannel`.
+/// An actor of its own, on the global pool: each of its I/Os crosses to the reactor and back, some microseconds,
+/// which for a service's calls is nothing. What is hot belongs into `withChannel`.
 actor BlockCounter {
     private let group: ReactorGroup
     private let engine: BdevEngine
     private let disk: BdevDescriptor
     private let channel: BdevChannel
-    /// Of the increments under way, by block: an actor lets others in while it waits, and no two may read the same value.
+    /// Of the increments under way, by block: an actor lets others in while it waits, and no two may read the same
+    /// value.
     private var busy: [UInt64: Task<UInt64, any Error>] = [:]
 
     init() async throws {

@@ -2,16 +2,16 @@ public import Reactors
 
 /// Reactors on virtual time, all of them driven by one thread, in an order that a seed decides.
 ///
-/// The reactors are the real ones: actors, tasks, pollers, timers, channels and bdevs work on them as on any other. What is simulated is
-/// what they take from outside: time stands still while something is ready (for a thousand turns at most, so that a task may
-/// also give way until something has happened) and then jumps to the next timer or completion; which
-/// reactor goes on, and which of its jobs, is chosen at random. The same seed makes the same choices, so a failure can be repeated,
-/// and many seeds try many orders.
+/// The reactors are the real ones: actors, tasks, pollers, timers, channels and bdevs work on them as on any other.
+/// What is simulated is what they take from outside: time stands still while something is ready (for a thousand turns
+/// at most, so that a task may also give way until something has happened) and then jumps to the next timer or
+/// completion; which reactor goes on, and which of its jobs, is chosen at random. The same seed makes the same choices,
+/// so a failure can be repeated, and many seeds try many orders.
 ///
-/// What runs in a simulation must stay in it: tasks wait on the reactors' clocks, take their randomness from a ``SeededRandom``, and are
-/// rooted on the reactors. An actor's calls, groups and `async let` keep to that by themselves; `Task { … }` does where it is isolated to
-/// an actor of a reactor, and needs `Task(executorPreference: reactor.taskExecutor)` where it is not. Work that arrives from another
-/// thread traps.
+/// What runs in a simulation must stay in it: tasks wait on the reactors' clocks, take their randomness from a
+/// ``SeededRandom``, and are rooted on the reactors. An actor's calls, groups and `async let` keep to that by
+/// themselves; `Task { … }` does where it is isolated to an actor of a reactor, and needs `Task(executorPreference:
+/// reactor.taskExecutor)` where it is not. Work that arrives from another thread traps.
 ///
 ///     let simulation = Simulation(seed: 7, reactorCount: 2)
 ///     let answer = try simulation.run { here in
@@ -26,7 +26,8 @@ public final class Simulation: Sendable {
 
     /// At an instant at which this many turns have been made, nothing else will ever happen.
     private static let stepLimit = 5_000_000
-    /// So many movements of time without a job, and with nobody who waits for an instant: only pollers are left, and they find nothing.
+    /// So many movements of time without a job, and with nobody who waits for an instant: only pollers are left, and
+    /// they find nothing.
     private static let idleMoveLimit = 10_000
     /// The same when somebody does: a timer that sets itself again and again and changes nothing.
     private static let moveLimit = 1_000_000
@@ -56,7 +57,8 @@ public final class Simulation: Sendable {
     public var reactors: [Reactor] { world.reactors }
     /// Virtual time since the start.
     public var now: Duration { world.clock.duration(ticks: world.clock.now()) }
-    /// Stands for everything that has happened so far, and when. Two simulations of one program with one seed have the same one.
+    /// Stands for everything that has happened so far, and when. Two simulations of one program with one seed have the
+    /// same one.
     public var digest: UInt64 { world.digest.value }
     /// Tasks that wait on a reactor of the simulation, for whatever reason.
     public var parkedTaskCount: Int { world.parkedTaskCount }
@@ -65,11 +67,13 @@ public final class Simulation: Sendable {
 
     /// Runs `body` on the first reactor, and all reactors with it, until it has returned and nothing is ready any more.
     ///
-    /// The task of `body` prefers the first reactor, so that whatever it starts or awaits stays in the simulation. Called on a thread
-    /// that is no reactor's, which drives everything; on a simulation several times if wanted, one after another.
+    /// The task of `body` prefers the first reactor, so that whatever it starts or awaits stays in the simulation.
+    /// Called on a thread that is no reactor's, which drives everything; on a simulation several times if wanted, one
+    /// after another.
     ///
-    /// - Throws: `bodyFailed` with the error that `body` threw; `nothingCanHappen` when it waits for something that cannot come any
-    ///   more, and `noProgress` when the reactors are busy without end. Both name what waits; what is left then stays in memory.
+    /// - Throws: `bodyFailed` with the error that `body` threw; `nothingCanHappen` when it waits for something that
+    ///   cannot come any more, and `noProgress` when the reactors are busy without end. Both name what waits; what is
+    ///   left then stays in memory.
     public func run<Result: Sendable>(
         _ body: @escaping @Sendable (isolated LocalReactor) async throws -> Result
     ) throws(SimulationError) -> Result {
@@ -91,7 +95,8 @@ public final class Simulation: Sendable {
         }
     }
 
-    /// Lets `duration` of virtual time pass, and everything happen that is due in it. Called like ``run(_:)``, between its calls.
+    /// Lets `duration` of virtual time pass, and everything happen that is due in it. Called like ``run(_:)``, between
+    /// its calls.
     public func advance(by duration: Duration) {
         precondition(Reactor.current == nil, "a simulation cannot be driven by a reactor's thread")
         let end = world.clock.now() + world.clock.ticks(duration)

@@ -1,6 +1,7 @@
 import Reactors
 
-/// All that a simulation is made of: its reactors, one time for all of them, and the seeded choice of what happens next.
+/// All that a simulation is made of: its reactors, one time for all of them, and the seeded choice of what happens
+/// next.
 ///
 /// Sendable unchecked: used by the thread that drives the simulation only.
 final class World: @unchecked Sendable {

@@ -35,11 +35,13 @@ struct ConfigurationTests {
                 """
                 {"method": "bdev_set_options", "params": {"bdev_io_pool_size": 65535, "bdev_auto_examine": true}},
                 {"method": "bdev_null_create", "params": {"name": "Null0", "num_blocks": 2097152, "block_size": 512,
-                  "uuid": "e1c24cb1-dd44-4be6-8d67-de92a332013f", "md_size": 0, "dif_type": 0, "dif_is_head_of_md": false}},
+                  "uuid": "e1c24cb1-dd44-4be6-8d67-de92a332013f", "md_size": 0,
+                  "dif_type": 0, "dif_is_head_of_md": false}},
                 [{"method": "bdev_malloc_create", "params": {"num_blocks": 64, "block_size": 4096, "numa_id": -1}}],
                 {"method": "bdev_wait_for_examine"}
                 """)
-            let notices = try await modules.methods.apply(try ConfigurationDocument(parsing: Array(text.utf8)), to: engine)
+            let notices = try await modules.methods.apply(
+                try ConfigurationDocument(parsing: Array(text.utf8)), to: engine)
             #expect(notices.isEmpty)
             let bdevs = await engine.list()
             #expect(bdevs.map(\.name) == ["Null0", "Malloc0"])
@@ -55,7 +57,8 @@ struct ConfigurationTests {
                 {"subsystems":[{"subsystem":"accel","config":[{"anything": 1}]},{"subsystem":"bdev","config":null},
                 {"subsystem":"nvmf","config":[]}]}
                 """
-            let notices = try await modules.methods.apply(try ConfigurationDocument(parsing: Array(text.utf8)), to: engine)
+            let notices = try await modules.methods.apply(
+                try ConfigurationDocument(parsing: Array(text.utf8)), to: engine)
             #expect(notices.count == 1)
             #expect(notices.first?.contains("accel, nvmf") == true)
         }
@@ -63,27 +66,81 @@ struct ConfigurationTests {
 
     @Test(arguments: [
         (#"{"method":"bdev_null_creat","params":{}}"#, "config[1].method", "bdev_null_create"),
-        (#"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8}}"#, "config[1].params", "\"block_size\" is missing"),
-        (#"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":513}}"#, "config[1].params.block_size", "513"),
-        (#"{"method":"bdev_null_create","params":{"name":"M","num_blocks":0,"block_size":512}}"#, "config[1].params.num_blocks", "1 or more"),
-        (#"{"method":"bdev_null_create","params":{"name":"M","num_blocks":"8","block_size":512}}"#, "config[1].params.num_blocks", "a whole number, not the string"),
-        (#"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8.5,"block_size":512}}"#, "config[1].params.num_blocks", "whole number"),
-        (#"{"method":"bdev_null_create","params":{"name":"","num_blocks":8,"block_size":512}}"#, "config[1].params.name", "empty"),
-        (#"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":512,"blocks":1}}"#, "config[1].params.blocks", "no such parameter"),
-        (#"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":512,"md_size":8}}"#, "config[1].params.md_size", "not supported"),
-        (#"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":512,"uuid":"x"}}"#, "config[1].params.uuid", "no UUID"),
-        (#"{"method":"bdev_null_create","params":{"name":"M","num_blocks":18446744073709551615,"block_size":512}}"#, "config[1]", "2^64"),
-        (#"{"method":"bdev_null_create","params":{"name":"N","num_blocks":8,"block_size":512}}"#, "config[1]", "'N' is a name"),
-        (#"{"method":"bdev_malloc_create","params":{"num_blocks":8,"block_size":512,"numa_id":-2}}"#, "config[1].params.numa_id", "-2"),
-        (#"{"method":"bdev_malloc_create","params":{"num_blocks":8,"block_size":512,"md_interleave":true}}"#, "config[1].params.md_interleave", "not supported"),
-        (#"{"method":"bdev_uring_create","params":{"name":"U","filename":"/nowhere/at/all"}}"#, "config[1]", "No such file"),
-        (#"{"method":"bdev_uring_create","params":{"name":"U","filename":"/nowhere","readonly":true}}"#, "config[1].params.readonly", "no such parameter"),
-        (#"{"method":"bdev_aio_create","params":{"name":"U","filename":"/nowhere","nowait":true}}"#, "config[1].params.nowait", "not supported"),
-        (#"{"method":"bdev_aio_create","params":{"name":"U","filename":"/nowhere","block_size":1000}}"#, "config[1].params.block_size", "1000"),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8}}"#, "config[1].params",
+            "\"block_size\" is missing"
+        ),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":513}}"#,
+            "config[1].params.block_size", "513"
+        ),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":0,"block_size":512}}"#,
+            "config[1].params.num_blocks", "1 or more"
+        ),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":"8","block_size":512}}"#,
+            "config[1].params.num_blocks", "a whole number, not the string"
+        ),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8.5,"block_size":512}}"#,
+            "config[1].params.num_blocks", "whole number"
+        ),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"","num_blocks":8,"block_size":512}}"#,
+            "config[1].params.name", "empty"
+        ),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":512,"blocks":1}}"#,
+            "config[1].params.blocks", "no such parameter"
+        ),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":512,"md_size":8}}"#,
+            "config[1].params.md_size", "not supported"
+        ),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":512,"uuid":"x"}}"#,
+            "config[1].params.uuid", "no UUID"
+        ),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":18446744073709551615,"block_size":512}}"#,
+            "config[1]", "2^64"
+        ),
+        (
+            #"{"method":"bdev_null_create","params":{"name":"N","num_blocks":8,"block_size":512}}"#, "config[1]",
+            "'N' is a name"
+        ),
+        (
+            #"{"method":"bdev_malloc_create","params":{"num_blocks":8,"block_size":512,"numa_id":-2}}"#,
+            "config[1].params.numa_id", "-2"
+        ),
+        (
+            #"{"method":"bdev_malloc_create","params":{"num_blocks":8,"block_size":512,"md_interleave":true}}"#,
+            "config[1].params.md_interleave", "not supported"
+        ),
+        (
+            #"{"method":"bdev_uring_create","params":{"name":"U","filename":"/nowhere/at/all"}}"#, "config[1]",
+            "No such file"
+        ),
+        (
+            #"{"method":"bdev_uring_create","params":{"name":"U","filename":"/nowhere","readonly":true}}"#,
+            "config[1].params.readonly", "no such parameter"
+        ),
+        (
+            #"{"method":"bdev_aio_create","params":{"name":"U","filename":"/nowhere","nowait":true}}"#,
+            "config[1].params.nowait", "not supported"
+        ),
+        (
+            #"{"method":"bdev_aio_create","params":{"name":"U","filename":"/nowhere","block_size":1000}}"#,
+            "config[1].params.block_size", "1000"
+        ),
         (#"{"method":"bdev_null_create","parms":{}}"#, "config[1].parms", "no meaning"),
         (#"{"params":{}}"#, "config[1]", "\"method\" is missing"),
         (#"7"#, "config[1]", "an object"),
-        (#"{"method":"bdev_set_options","params":{"bdev_auto_examine":1}}"#, "config[1].params.bdev_auto_examine", "true or false"),
+        (
+            #"{"method":"bdev_set_options","params":{"bdev_auto_examine":1}}"#, "config[1].params.bdev_auto_examine",
+            "true or false"
+        ),
     ])
     func `a mistake is named with its place, and nothing is left of what came before it`(
         call: String, place: String, what: String
@@ -91,7 +148,8 @@ struct ConfigurationTests {
         try await withEngine { engine, modules in
             let text = document("\(Self.null), \(call)")
             let error = await #expect(throws: ConfigurationError.self) {
-                _ = try await modules.methods.apply(try ConfigurationDocument(parsing: Array(text.utf8), file: "a.json"), to: engine)
+                _ = try await modules.methods.apply(
+                    try ConfigurationDocument(parsing: Array(text.utf8), file: "a.json"), to: engine)
             }
             let line = error?.description ?? ""
             #expect(error?.path == "subsystems[0].\(place)", "\(line)")
@@ -103,8 +161,12 @@ struct ConfigurationTests {
     }
 
     @Test func `a file that is not there and one that is no JSON are named`() {
-        let missing = #expect(throws: ConfigurationError.self) { try ConfigurationDocument(contentsOf: "/nowhere/a.json") }
-        #expect(missing?.description.contains("/nowhere/a.json: cannot read the configuration: there is no such file") == true)
+        let missing = #expect(throws: ConfigurationError.self) {
+            try ConfigurationDocument(contentsOf: "/nowhere/a.json")
+        }
+        #expect(
+            missing?.description.contains("/nowhere/a.json: cannot read the configuration: there is no such file")
+                == true)
         let folder = #expect(throws: ConfigurationError.self) { try ConfigurationDocument(contentsOf: "/tmp") }
         #expect(folder?.code == .unreadable)
     }
@@ -112,7 +174,9 @@ struct ConfigurationTests {
     @Test func `a method of another module plugs in`() async throws {
         struct Remember: ConfigurationMethod {
             let name = "test_remember"
-            func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> String { try reader.requiredString("word") }
+            func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> String {
+                try reader.requiredString("word")
+            }
             func apply(_ word: String, to engine: BdevEngine) async throws(BdevError) -> ConfigurationOutcome {
                 ConfigurationOutcome(result: .string(word), notice: "remembered \(word)")
             }

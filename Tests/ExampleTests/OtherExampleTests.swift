@@ -36,6 +36,8 @@ struct OtherExampleTests {
         #expect(text.contains("has counted to 10"))
         #expect(text.contains("storage closed"))
         let closed = try #require(text.range(of: "storage closed"))
-        for worker in 0..<4 { #expect(try #require(text.range(of: "worker of block \(worker) ended")).upperBound < closed.lowerBound) }
+        for worker in 0..<4 {
+            #expect(try #require(text.range(of: "worker of block \(worker) ended")).upperBound < closed.lowerBound)
+        }
     }
 }

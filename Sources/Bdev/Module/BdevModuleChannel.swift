@@ -1,8 +1,8 @@
 /// A module's part of one bdev on one reactor: where requests arrive.
 ///
 /// Subclass it, keep in it what the reactor's thread needs to drive the device (a queue pair, a ring client, a list),
-/// and override ``submit(_:)``. Made by ``BdevDriver/makeChannel(on:requests:)``. It belongs to its reactor: nothing in it needs
-/// a lock, and it is never called from anywhere else.
+/// and override ``submit(_:)``. Made by ``BdevDriver/makeChannel(on:requests:)``. It belongs to its reactor: nothing in
+/// it needs a lock, and it is never called from anywhere else.
 ///
 /// Two bdevs may share one channel object when they share a device: what the device refuses for want of room is then
 /// kept in one queue for both.

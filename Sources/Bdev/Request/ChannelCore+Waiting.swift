@@ -54,8 +54,8 @@ extension ChannelCore {
         }
     }
 
-    /// With nothing outstanding no completion will come to try again on. The timer is the module's too: this bdev may be
-    /// gone before it is due, and others may wait for it.
+    /// With nothing outstanding no completion will come to try again on. The timer is the module's too: this bdev may
+    /// be gone before it is due, and others may wait for it.
     private func scheduleRetry() {
         if module.noMemory.isRetryDue { return }
         module.noMemory.isRetryDue = true

@@ -29,7 +29,6 @@ import Reactors
     /// Descriptors and others that use this channel.
     var userCount = 0
 
-
     init(bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool) {
         self.bdev = bdev
         self.module = module
@@ -38,7 +37,7 @@ import Reactors
         clock = pool.loop.clock
         let geometry = bdev.geometry
         shape = ChannelShape(geometry, native: bdev.supportedTypes)
-        // The bdev may have been resized since it was registered, or be on its way out.
+        // It may have been resized, or begun to go away, since it was registered.
         blockCount = bdev.blockCount
         accepted = bdev.isRemoved ? [] : bdev.supportedTypes
         if accepted.contains(.write) { accepted.insert(.writeZeroes) }

@@ -25,18 +25,20 @@ struct AcceptedMethod: ConfigurationMethod {
         ConfigurationOutcome(notice: notice)
     }
 
-    /// Sizes of pools that size themselves here; examining, which has nothing to find without stacked modules; options of
-    /// modules that are not here, which every configuration that SPDK saves has.
-    static let all: [AcceptedMethod] = [
-        AcceptedMethod(
-            name: "bdev_set_options",
-            parameters: [
-                ("bdev_io_pool_size", .integer), ("bdev_io_cache_size", .integer), ("bdev_auto_examine", .bool),
-                ("iobuf_small_cache_size", .integer), ("iobuf_large_cache_size", .integer),
-            ], notice: nil),
-        AcceptedMethod(name: "bdev_examine", parameters: [("name", .string)], notice: nil),
-        AcceptedMethod(name: "bdev_wait_for_examine", parameters: [], notice: nil),
-    ] + ["bdev_nvme_set_options", "bdev_nvme_set_hotplug", "bdev_iscsi_set_options", "bdev_raid_set_options"].map {
-        AcceptedMethod(name: $0, parameters: nil, notice: "ignored \($0): its module is not here")
-    }
+    /// Sizes of pools that size themselves here; examining, which has nothing to find without stacked modules;
+    /// options of modules that are not here, which every configuration that SPDK saves has.
+    static let all: [AcceptedMethod] =
+        [
+            AcceptedMethod(
+                name: "bdev_set_options",
+                parameters: [
+                    ("bdev_io_pool_size", .integer), ("bdev_io_cache_size", .integer), ("bdev_auto_examine", .bool),
+                    ("iobuf_small_cache_size", .integer), ("iobuf_large_cache_size", .integer),
+                ], notice: nil),
+            AcceptedMethod(name: "bdev_examine", parameters: [("name", .string)], notice: nil),
+            AcceptedMethod(name: "bdev_wait_for_examine", parameters: [], notice: nil),
+        ]
+        + ["bdev_nvme_set_options", "bdev_nvme_set_hotplug", "bdev_iscsi_set_options", "bdev_raid_set_options"].map {
+            AcceptedMethod(name: $0, parameters: nil, notice: "ignored \($0): its module is not here")
+        }
 }

@@ -1,9 +1,10 @@
 import FoundationEssentials
 
-/// A configuration in SPDK's form: `{"subsystems": [{"subsystem": "bdev", "config": [{"method": …, "params": {…}}]}]}`.
+/// A configuration in SPDK's form:
+/// `{"subsystems": [{"subsystem": "bdev", "config": [{"method": …, "params": {…}}]}]}`.
 ///
-/// Only the subsystem `bdev` is read. Others, such as `accel` or `nvmf`, configure parts that are not here; their names are in
-/// ``ignoredSubsystems`` and nothing of them is checked.
+/// Only the subsystem `bdev` is read. Others, such as `accel` or `nvmf`, configure parts that are not here; their
+/// names are in ``ignoredSubsystems`` and nothing of them is checked.
 public struct ConfigurationDocument: Sendable {
     /// One method to be called.
     public struct Call: Sendable, Hashable {
@@ -58,7 +59,8 @@ public struct ConfigurationDocument: Sendable {
             case .fileReadNoPermission: ("permission denied", "make it readable for this user")
             default: ("it is no readable file", "name a file with a configuration in JSON")
             }
-        var located = ConfigurationError(.unreadable, path: "", "cannot read the configuration: \(reason)", advice: advice)
+        var located = ConfigurationError(
+            .unreadable, path: "", "cannot read the configuration: \(reason)", advice: advice)
         located.file = file
         return located
     }
@@ -69,11 +71,13 @@ private struct Reader {
     var calls: [ConfigurationDocument.Call] = []
     var ignored: [String] = []
 
-    static let form = "write {\"subsystems\": [{\"subsystem\": \"bdev\", \"config\": [{\"method\": …, \"params\": {…}}]}]}"
+    static let form =
+        "write {\"subsystems\": [{\"subsystem\": \"bdev\", \"config\": [{\"method\": …, \"params\": {…}}]}]}"
 
     init(_ document: JSONValue) throws(ConfigurationError) {
         guard case .object(let root) = document else {
-            throw ConfigurationError(.shape, path: "", "a configuration is an object, not \(document.kind)", advice: Self.form)
+            throw ConfigurationError(
+                .shape, path: "", "a configuration is an object, not \(document.kind)", advice: Self.form)
         }
         try Self.refuseUnknown(root, ["subsystems"], "")
         guard case .array(let subsystems) = try Self.member("subsystems", root, "") else {

@@ -5,7 +5,8 @@ public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
     /// What kind of mistake it is. More kinds may be added.
     public struct Code: Hashable, Sendable, CustomStringConvertible {
         private enum Kind: String {
-            case unreadable, syntax, shape, unknownMethod, unknownKey, missingKey, wrongType, outOfRange, notSupported, failed
+            case unreadable, syntax, shape, unknownMethod, unknownKey, missingKey, wrongType, outOfRange, notSupported,
+                failed
         }
         private let kind: Kind
         private init(_ kind: Kind) { self.kind = kind }

@@ -17,7 +17,8 @@ public protocol ConfigurationMethod: Sendable {
 public struct ConfigurationOutcome: Sendable {
     /// What a JSON-RPC client is answered.
     public var result: JSONValue
-    /// Takes back what was done; nil when there is nothing to take back. Called at most once, with nobody using the result yet.
+    /// Takes back what was done; nil when there is nothing to take back. Called at most once, with nobody using the
+    /// result yet.
     public var undo: (@Sendable () async -> Void)?
     /// Something the user should know, in a sentence.
     public var notice: String?
@@ -67,12 +68,14 @@ public struct ConfigurationRegistry: Sendable {
         return try PreparedCall(method, call)
     }
 
-    /// Calls every method of `document`, in order, after all of them have been decoded. When one fails, what those before it did is
-    /// taken back, newest first.
+    /// Calls every method of `document`, in order, after all of them have been decoded. When one fails, what those
+    /// before it did is taken back, newest first.
     ///
     /// - Returns: what the user should know: subsystems that were not read, and notices of methods.
     /// - Throws: the first mistake, with its place in the document.
-    public func apply(_ document: ConfigurationDocument, to engine: BdevEngine) async throws(ConfigurationError) -> [String] {
+    public func apply(_ document: ConfigurationDocument, to engine: BdevEngine) async throws(ConfigurationError)
+        -> [String]
+    {
         do throws(ConfigurationError) {
             return try await run(document, engine)
         } catch {
@@ -82,10 +85,13 @@ public struct ConfigurationRegistry: Sendable {
         }
     }
 
-    private func run(_ document: ConfigurationDocument, _ engine: BdevEngine) async throws(ConfigurationError) -> [String] {
+    private func run(_ document: ConfigurationDocument, _ engine: BdevEngine) async throws(ConfigurationError)
+        -> [String]
+    {
         var notices: [String] = []
         if !document.ignoredSubsystems.isEmpty {
-            notices.append("ignored the subsystems \(document.ignoredSubsystems.joined(separator: ", ")): only bdev is read")
+            notices.append(
+                "ignored the subsystems \(document.ignoredSubsystems.joined(separator: ", ")): only bdev is read")
         }
         var prepared: [PreparedCall] = []
         for call in document.calls { prepared.append(try prepare(call)) }
@@ -109,7 +115,8 @@ public struct PreparedCall: Sendable {
     private let path: String
     private let body: @Sendable (BdevEngine) async throws(BdevError) -> ConfigurationOutcome
 
-    fileprivate init(_ method: some ConfigurationMethod, _ call: ConfigurationDocument.Call) throws(ConfigurationError) {
+    fileprivate init(_ method: some ConfigurationMethod, _ call: ConfigurationDocument.Call) throws(ConfigurationError)
+    {
         var reader = ParameterReader(call.parameters, path: "\(call.path).params")
         let parameters = try method.decode(&reader)
         try reader.finish()

@@ -1,12 +1,14 @@
 // Parameters that several methods share.
 
 extension ParameterReader {
-    /// The block size of a file or device: a power of two from 512 to 2^31. 0, like none at all, means that it is to be found out.
+    /// The block size of a file or device: a power of two from 512 to 2^31. 0, like none at all, means that it is to
+    /// be found out.
     mutating func fileBlockSize(_ key: String) throws(ConfigurationError) -> Int? {
         guard let size = try integer(key, in: 0...(1 << 31)), size != 0 else { return nil }
         if size >= 512 && size & (size - 1) == 0 { return Int(size) }
         throw error(
-            .outOfRange, key, "a block of \(size) bytes is not possible", advice: "use a power of two from 512 on, or leave it out")
+            .outOfRange, key, "a block of \(size) bytes is not possible",
+            advice: "use a power of two from 512 on, or leave it out")
     }
 
     /// A block size that has to be there.
@@ -32,7 +34,8 @@ extension ParameterReader {
             advice: "leave it out or make it \(size)")
     }
 
-    /// Metadata and its protection information are not offered: the defaults, which mean "none", are taken, anything else is refused.
+    /// Metadata and its protection information are not offered: the defaults, which mean "none", are taken, anything
+    /// else is refused.
     mutating func refuseMetadata(interleave: Bool = false) throws(ConfigurationError) {
         let reason = "bdevs have no metadata and no protection information"
         try only("md_size", .unsigned(0), because: reason)

@@ -1,5 +1,5 @@
-/// Reads one JSON document. Its own, because Foundation's decoder says neither where a mistake is (without unsafe code) nor that a key
-/// is there twice, and tells types apart only by trying one after another.
+/// Reads one JSON document. Its own, because Foundation's decoder says neither where a mistake is (without unsafe
+/// code) nor that a key is there twice, and tells types apart only by trying one after another.
 struct JSONParser {
     private let bytes: [UInt8]
     private var position = 0
@@ -135,7 +135,9 @@ struct JSONParser {
         let text = String(decoding: bytes[start..<position], as: UTF8.self)
         if isWhole && !isNegative, let value = UInt64(text) { return .unsigned(value) }
         if isWhole && isNegative, let value = Int64(text) { return value == 0 ? .unsigned(0) : .negative(value) }
-        guard let value = Double(text), value.isFinite else { throw mistake("the number \(text) is too big", at: start) }
+        guard let value = Double(text), value.isFinite else {
+            throw mistake("the number \(text) is too big", at: start)
+        }
         return .double(value)
     }
 
@@ -162,7 +164,8 @@ struct JSONParser {
     }
 
     private static let simpleEscapes: [UInt8: UInt8] = [
-        UInt8(ascii: "\""): UInt8(ascii: "\""), UInt8(ascii: "\\"): UInt8(ascii: "\\"), UInt8(ascii: "/"): UInt8(ascii: "/"),
+        UInt8(ascii: "\""): UInt8(ascii: "\""), UInt8(ascii: "\\"): UInt8(ascii: "\\"),
+        UInt8(ascii: "/"): UInt8(ascii: "/"),
         UInt8(ascii: "b"): 0x08, UInt8(ascii: "f"): 0x0C, UInt8(ascii: "n"): 0x0A, UInt8(ascii: "r"): 0x0D,
         UInt8(ascii: "t"): 0x09,
     ]

@@ -12,7 +12,8 @@ public enum JSONValue: Sendable, Hashable {
     case array([JSONValue])
     case object([String: JSONValue])
 
-    /// Parses a document in UTF-8, as RFC 8259 says; beyond that, no object has a key twice and nothing is nested deeper than 128.
+    /// Parses a document in UTF-8, as RFC 8259 says; beyond that, no object has a key twice and nothing is nested
+    /// deeper than 128.
     ///
     /// - Throws: ``ConfigurationError`` `syntax` with the line and column of the first mistake.
     public init(parsing bytes: some Sequence<UInt8>) throws(ConfigurationError) {

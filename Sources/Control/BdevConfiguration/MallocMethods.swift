@@ -29,7 +29,9 @@ struct MallocDelete: ConfigurationMethod {
     let name = "bdev_malloc_delete"
     let module: MallocModule
 
-    func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> String { try reader.requiredString("name") }
+    func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> String {
+        try reader.requiredString("name")
+    }
 
     func apply(_ bdev: String, to engine: BdevEngine) async throws(BdevError) -> ConfigurationOutcome {
         try await module.delete(bdev)

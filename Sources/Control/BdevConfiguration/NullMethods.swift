@@ -8,13 +8,15 @@ struct NullCreate: ConfigurationMethod {
 
     func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> NullModule.Options {
         var options = NullModule.Options(
-            name: try reader.requiredString("name"), blockCount: try reader.requiredInteger("num_blocks", in: 1 ... .max))
+            name: try reader.requiredString("name"),
+            blockCount: try reader.requiredInteger("num_blocks", in: 1 ... .max))
         options.blockByteCount = try reader.requiredBlockSize("block_size")
         options.uuid = try reader.uuid("uuid")
         try reader.refusePhysicalBlockSize(otherThan: options.blockByteCount)
         try reader.refuseMetadata()
         for key in [
-            "preferred_write_granularity", "preferred_write_alignment", "optimal_write_size", "preferred_unmap_granularity",
+            "preferred_write_granularity", "preferred_write_alignment", "optimal_write_size",
+            "preferred_unmap_granularity",
             "preferred_unmap_alignment",
         ] {
             try reader.only(key, .unsigned(0), because: "a null bdev has no preferences")
@@ -33,7 +35,9 @@ struct NullDelete: ConfigurationMethod {
     let name = "bdev_null_delete"
     let module: NullModule
 
-    func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> String { try reader.requiredString("name") }
+    func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> String {
+        try reader.requiredString("name")
+    }
 
     func apply(_ bdev: String, to engine: BdevEngine) async throws(BdevError) -> ConfigurationOutcome {
         try await module.delete(bdev)

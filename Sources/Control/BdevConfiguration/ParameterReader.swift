@@ -1,6 +1,7 @@
 public import Bdev
 
-/// The parameters of one call. Each is asked for once, by name and type; what nobody asked for is a mistake of the document.
+/// The parameters of one call. Each is asked for once, by name and type; what nobody asked for is a mistake of the
+/// document.
 ///
 /// A `null` counts as not there.
 public struct ParameterReader {
@@ -59,7 +60,9 @@ public struct ParameterReader {
     /// A whole number.
     ///
     /// - Throws: `wrongType`; `outOfRange` when it is outside `range`.
-    public mutating func integer(_ key: String, in range: ClosedRange<UInt64> = 0 ... .max) throws(ConfigurationError) -> UInt64? {
+    public mutating func integer(_ key: String, in range: ClosedRange<UInt64> = 0 ... .max) throws(ConfigurationError)
+        -> UInt64?
+    {
         guard let found = value(key) else { return nil }
         switch found {
         case .unsigned(let number) where range.contains(number): return number
@@ -102,7 +105,9 @@ public struct ParameterReader {
     }
 
     private static func text(_ range: ClosedRange<UInt64>) -> String {
-        if range.upperBound == .max { return range.lowerBound == 0 ? "0 or more, below 2^64" : "\(range.lowerBound) or more" }
+        if range.upperBound == .max {
+            return range.lowerBound == 0 ? "0 or more, below 2^64" : "\(range.lowerBound) or more"
+        }
         return "\(range.lowerBound) to \(range.upperBound)"
     }
 

@@ -1,8 +1,8 @@
 import Bdev
 import UringBdev
 
-/// `bdev_uring_create` and `bdev_aio_create`: make a bdev of a file or block device. One module does both here; the second name takes
-/// SPDK's parameters of its own.
+/// `bdev_uring_create` and `bdev_aio_create`: make a bdev of a file or block device. One module does both here; the
+/// second name takes SPDK's parameters of its own.
 struct UringCreate: ConfigurationMethod {
     let name: String
     let module: UringModule
@@ -32,7 +32,9 @@ struct UringDelete: ConfigurationMethod {
     let name: String
     let module: UringModule
 
-    func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> String { try reader.requiredString("name") }
+    func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> String {
+        try reader.requiredString("name")
+    }
 
     func apply(_ bdev: String, to engine: BdevEngine) async throws(BdevError) -> ConfigurationOutcome {
         try await module.delete(bdev)
@@ -45,7 +47,9 @@ struct UringRescan: ConfigurationMethod {
     let name: String
     let module: UringModule
 
-    func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> String { try reader.requiredString("name") }
+    func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> String {
+        try reader.requiredString("name")
+    }
 
     func apply(_ bdev: String, to engine: BdevEngine) async throws(BdevError) -> ConfigurationOutcome {
         try await module.rescan(bdev)

@@ -2,9 +2,9 @@ import Reactors
 
 /// Decides which transfers are done by plain system calls on the reactor instead of the ring.
 ///
-/// For data in memory the kernel's ring is the long way: it cannot try tmpfs and zram without blocking, so that it gives
-/// each transfer to a thread of its own. A plain call takes a fraction of the time at depth 1. At greater depths the
-/// ring's threads come up to it, as long as there are idle cores for them, at several times the processor time.
+/// For data in memory the kernel's ring is the long way: it cannot try tmpfs and zram without blocking, so that it
+/// gives each transfer to a thread of its own. A plain call takes a fraction of the time at depth 1. At greater depths
+/// the ring's threads come up to it, as long as there are idle cores for them, at several times the processor time.
 ///
 /// What bounds it: a transfer's length, bytes for each turn of the reactor (the rest waits for the next turn), and the
 /// time it takes: when calls become slow (swapped pages, a compressor short of memory) the ring takes over for a while.

@@ -1,7 +1,8 @@
 import CLinux
 
 extension IOBuffer {
-    /// The NUMA node its first byte is on now; nil while nothing was written there, or where the kernel does not say. move_pages(2).
+    /// The NUMA node its first byte is on now; nil while nothing was written there, or where the kernel does not say.
+    /// move_pages(2).
     ///
     /// Cost: a system call. For checking where memory came from, not for the path of an I/O.
     public var node: Int? {

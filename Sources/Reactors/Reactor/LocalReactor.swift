@@ -27,7 +27,8 @@ extension Reactor {
         #if ContinuationParking
         _ = await lot.park(on: ReactorConfined(loop))
         #else
-        // Not `park(on:)`: where nobody looks at its result, the optimizer is left with two hops and nothing in between, and removes them.
+        // Not `park(on:)`: where nobody looks at its result, the optimizer is left with two hops and nothing in
+        // between, and removes them.
         await lot.giveWay()
         #endif
     }

@@ -160,7 +160,8 @@ import Synchronization
     /// Has the backend told of whatever arrives from elsewhere from now on, until it is told once.
     package func announceArrivals() { isAsleep.store(true, ordering: .relaxed) }
 
-    /// Undoes the circles of references, so that the reactor can go. Nothing may be queued, parked or sent here any more.
+    /// Undoes the circles of references, so that the reactor can go. Nothing may be queued, parked or sent here any
+    /// more.
     package func takeApart() {
         loop.letGo()
         preference = nil
