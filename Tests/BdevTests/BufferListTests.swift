@@ -55,7 +55,9 @@ struct BufferListTests {
                         == .outOfRange)
                 var empty = IOBufferList(capacity: 1)
                 var refusal: BdevError.Code?
-                do throws(BdevError) { try await channel.read(at: .block(0), into: &empty) } catch { refusal = error.code }
+                do throws(BdevError) { try await channel.read(at: .block(0), into: &empty) } catch {
+                    refusal = error.code
+                }
                 #expect(refusal == .misaligned)
                 #expect(scene.device.submissionCount == 0)
             }

@@ -13,7 +13,8 @@ struct HandlerTests {
                     var buffer: IOBuffer? = try channel.allocateBuffer(byteCount: 512)
                     handler.isInsideSubmit = true
                     try channel.engine.write(from: &buffer, at: .block(tag), tag: tag, handler: handler)
-                    try channel.engine.submit(.flush, at: .block(0), count: .blocks(0), tag: 100 + tag, handler: handler)
+                    try channel.engine.submit(
+                        .flush, at: .block(0), count: .blocks(0), tag: 100 + tag, handler: handler)
                     handler.isInsideSubmit = false
                     #expect(handler.completions.isEmpty)
                 }
@@ -102,7 +103,9 @@ struct HandlerTests {
 
     // MARK: What a module must not do
 
-    @Test func `a module that drops a request stops the process with the names of the bdev and the module`() async throws {
+    @Test func `a module that drops a request stops the process with the names of the bdev and the module`()
+        async throws
+    {
         let result = try await #require(processExitsWith: .failure, observing: [\.standardErrorContent]) {
             try misbehave { request in _ = consume request }
         }
@@ -201,7 +204,7 @@ private final class BadChannel: BdevModuleChannel {
 }
 
 /// Submits the next request when the last is complete.
-private final class Chain: IOHandler {
+final class Chain: IOHandler {
     private let channel: EngineChannel
     private(set) var left: Int
     private var depth = 0

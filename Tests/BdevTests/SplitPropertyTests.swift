@@ -151,7 +151,9 @@ extension [UInt8] {
     /// memcmp(3) over the shorter of the two: comparing elements takes seconds in debug builds.
     fileprivate func isSame(as other: [UInt8]) -> Bool {
         unsafe withUnsafeBytes { a in
-            unsafe other.withUnsafeBytes { b in unsafe memcmp(a.baseAddress!, b.baseAddress!, Swift.min(a.count, b.count)) == 0 }
+            unsafe other.withUnsafeBytes { b in
+                unsafe memcmp(a.baseAddress!, b.baseAddress!, Swift.min(a.count, b.count)) == 0
+            }
         }
     }
 }

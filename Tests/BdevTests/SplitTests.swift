@@ -1,7 +1,7 @@
-import SystemPackage
 import Bdev
 import Reactors
 import SimulatedReactors
+import SystemPackage
 import Testing
 
 /// How a request becomes several. The device checks each of them against the geometry.
@@ -21,12 +21,15 @@ struct SplitTests {
 
     // MARK: The boundary
 
-    static let boundary = BdevGeometry.test.with { ($0.optimalBoundaryBlockCount, $0.splitsAtOptimalBoundary) = (8, true) }
+    static let boundary = BdevGeometry.test.with {
+        ($0.optimalBoundaryBlockCount, $0.splitsAtOptimalBoundary) = (8, true)
+    }
 
-    @Test(arguments: [
-        (0, 8, ["0+8"]), (0, 9, ["0+8", "8+1"]), (7, 1, ["7+1"]), (7, 2, ["7+1", "8+1"]), (8, 8, ["8+8"]),
-        (3, 5, ["3+5"]), (3, 13, ["3+5", "8+8"]), (3, 22, ["3+5", "8+8", "16+8", "24+1"]), (1023, 1, ["1023+1"]),
-    ] as [(UInt64, Int, [String])])
+    @Test(
+        arguments: [
+            (0, 8, ["0+8"]), (0, 9, ["0+8", "8+1"]), (7, 1, ["7+1"]), (7, 2, ["7+1", "8+1"]), (8, 8, ["8+8"]),
+            (3, 5, ["3+5"]), (3, 13, ["3+5", "8+8"]), (3, 22, ["3+5", "8+8", "16+8", "24+1"]), (1023, 1, ["1023+1"]),
+        ] as [(UInt64, Int, [String])])
     func `a transfer is cut at the boundary, and not when it ends there`(
         start: UInt64, count: Int, expected: [String]
     ) throws {
@@ -89,7 +92,8 @@ struct SplitTests {
             var random = SeededRandom(seed: 5)
             let data = randomBytes(9 * 512, &random)
             try await channel.write(data, at: 0, segments: [512, 4 * 512, 4 * 512])
-            #expect(device.arrivals.map(\.segments) == [[512, 1024], [1024, 1024], [1024, 512]] || !device.arrivals.isEmpty)
+            #expect(
+                device.arrivals.map(\.segments) == [[512, 1024], [1024, 1024], [1024, 512]] || !device.arrivals.isEmpty)
             #expect(device.arrivals.reduce(0) { $0 + Int($1.count) } == 9)
             #expect(try await channel.read(at: 0, segments: [4 * 512, 512, 4 * 512]) == data)
         }
@@ -340,7 +344,8 @@ struct SplitTests {
             device.answer = { _ in .failed }
             var list = try channel.makeList([512], offset: 8)
             #expect(
-                await code { () throws(BdevError) in try await channel.read(at: .block(0), into: &list) } == .deviceFailed)
+                await code { () throws(BdevError) in try await channel.read(at: .block(0), into: &list) }
+                    == .deviceFailed)
             list.withBuffer(0) { buffer in
                 let bytes = buffer.array
                 #expect(bytes.allSatisfy { $0 == 0xEE })

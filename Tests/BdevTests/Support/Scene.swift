@@ -45,7 +45,8 @@ struct Scene: Sendable {
     }
 }
 
-/// Simulates `body` with an engine over `reactorCount` reactors, stops the engine, and checks that nothing is left behind and that
+/// Simulates `body` with an engine over `reactorCount` reactors, stops the engine, and checks that nothing is left
+/// behind and that
 /// nothing reached the device which should not have.
 func simulate(
     seed: UInt64 = 1, reactorCount: Int = 1, geometry: BdevGeometry = .test, types: IOTypes = .everything,

@@ -103,7 +103,9 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
             let token = request.detach()
             held.append(Held(token: token, channel: channel, arrival: arrival))
             _ = channel.reactor.loop.schedule(after: delay(arrival)) { [self] in
-                if let index = held.firstIndex(where: { $0.token == token && $0.channel === channel }) { complete(index) }
+                if let index = held.firstIndex(where: { $0.token == token && $0.channel === channel }) {
+                    complete(index)
+                }
             }
         }
     }
@@ -120,7 +122,9 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
 
     fileprivate func abort(_ token: RequestToken, _ channel: TestChannel) {
         aborted.append(token)
-        guard obeysAbort, let index = held.firstIndex(where: { $0.token == token && $0.channel === channel }) else { return }
+        guard obeysAbort, let index = held.firstIndex(where: { $0.token == token && $0.channel === channel }) else {
+            return
+        }
         complete(index, with: .aborted)
     }
 
@@ -142,7 +146,9 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
                 request.withMutableBytes(ofSegment: index) { bytes in
                     let count = bytes.byteCount
                     unsafe bytes.withUnsafeMutableBytes { target in
-                        unsafe data.withUnsafeBytes { unsafe target.copyMemory(from: .init(rebasing: $0[offset..<offset + count])) }
+                        unsafe data.withUnsafeBytes {
+                            unsafe target.copyMemory(from: .init(rebasing: $0[offset..<offset + count]))
+                        }
                     }
                     offset += count
                 }
@@ -210,7 +216,8 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
                 require(arrival.segments.allSatisfy { $0 <= geometry.segmentByteCountLimit }, "a segment too long")
             }
         case .unmap:
-            require(geometry.unmapBlockCountLimit == 0 || arrival.count <= geometry.unmapBlockCountLimit, "a long unmap")
+            require(
+                geometry.unmapBlockCountLimit == 0 || arrival.count <= geometry.unmapBlockCountLimit, "a long unmap")
             require(arrival.count > 0, "no blocks")
         case .writeZeroes:
             let limit = geometry.writeZeroesBlockCountLimit

@@ -3,7 +3,8 @@ import Reactors
 import SimulatedReactors
 
 extension BdevChannel {
-    /// A list of buffers with segments of the given lengths in bytes, each `offset` bytes into its buffer, and `data` in them.
+    /// A list of buffers with segments of the given lengths in bytes, each `offset` bytes into its buffer, and
+    /// `data` in them.
     func makeList(_ lengths: [Int], offset: Int = 0, data: [UInt8]? = nil) throws(BdevError) -> IOBufferList {
         var list = IOBufferList(capacity: lengths.count)
         var place = 0
