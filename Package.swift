@@ -64,10 +64,11 @@ let tests: [Target] = [
     .testTarget(name: "CompileTests", dependencies: ["Bdev", "Reactors"]),
     .testTarget(name: "LintTests"),
     .testTarget(name: "SimulatedReactorsTests", dependencies: ["Reactors", "SimulatedReactors"]),
+    .target(name: "CMallocCount", path: "Tests/CMallocCount"),
     .testTarget(
         name: "BdevTests",
         dependencies: [
-            "Bdev", "NullBdev", "Reactors", "SimulatedReactors",
+            "Bdev", "CMallocCount", "NullBdev", "Reactors", "SimulatedReactors",
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
     .testTarget(

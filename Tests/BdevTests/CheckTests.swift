@@ -1,12 +1,13 @@
-import SystemPackage
 import Bdev
 import Reactors
 import SimulatedReactors
+import SystemPackage
 import Testing
 
 /// What is refused before anything is queued.
 struct CheckTests {
-    /// What the read or write of `byteCount` bytes at `offset` is refused with, through all faces, which must agree; and whether it
+    /// What the read or write of `byteCount` bytes at `offset` is refused with, through all faces, which must
+    /// agree; and whether it
     /// reached the device.
     private static func refusal(
         _ type: IOType, _ offset: BdevOffset, byteCount: Int, _ channel: isolated BdevChannel
@@ -274,7 +275,8 @@ struct CheckTests {
         try simulate { _, scene in
             try await scene.withChannel { channel in
                 var random = SeededRandom(seed: 9)
-                var out = try channel.allocateBuffer(byteCount: 3 * 512), back = try channel.allocateBuffer(byteCount: 3 * 512)
+                var out = try channel.allocateBuffer(byteCount: 3 * 512),
+                    back = try channel.allocateBuffer(byteCount: 3 * 512)
                 out.fill(using: &random)
                 try await channel.write(from: out, at: .block(5))
                 try await channel.read(at: .byte(5 * 512), into: &back)

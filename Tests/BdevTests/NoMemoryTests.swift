@@ -53,7 +53,8 @@ struct NoMemoryTests {
     }
 
     @Test(arguments: [(1, 0), (2, 1), (4, 2), (8, 4), (16, 8), (20, 12), (64, 56)])
-    func `a retry waits until half of what was outstanding, or eight, have come back`(depth: Int, threshold: Int) throws {
+    func `a retry waits until half of what was outstanding, or eight, have come back`(depth: Int, threshold: Int) throws
+    {
         try simulate { _, scene in
             try await scene.withChannel { channel in
                 let handler = RecordingHandler()
@@ -82,7 +83,9 @@ struct NoMemoryTests {
             try await scene.withChannel { channel in
                 let handler = RecordingHandler()
                 try Self.submit(0..<100, channel, handler)
-                while handler.completions.count < 100 { await here.yield() }
+                while handler.completions.count < 100 {
+                    try await channel.reactor.run { try await $0.sleep(for: .microseconds(50)) }
+                }
                 #expect(scene.device.arrivals.map(\.start) == Array(0..<100))
                 #expect(Set(handler.tags).count == 100)
             }
@@ -108,7 +111,8 @@ struct NoMemoryTests {
         }
     }
 
-    @Test func `what waits for room is given up when the bdev is removed, and what the device has is finished`() throws {
+    @Test func `what waits for room is given up when the bdev is removed, and what the device has is finished`() throws
+    {
         try simulate { here, scene in
             let descriptor = try await scene.engine.open("disk", mode: .readWrite)
             let removal = Shared<Task<Void, any Error>?>(nil)
@@ -117,7 +121,9 @@ struct NoMemoryTests {
                 scene.device.pace = .held
                 scene.device.depth = 2
                 try Self.submit(0..<5, channel, handler)
-                removal.value = Task(executorPreference: here.reactor.taskExecutor) { try await scene.engine.remove("disk") }
+                removal.value = Task(executorPreference: here.reactor.taskExecutor) {
+                    try await scene.engine.remove("disk")
+                }
                 while handler.completions.count < 3 { await channel.reactor.local.yield() }
                 #expect(handler.tags == [2, 3, 4])
                 #expect(handler.completions.allSatisfy { $0.status == .aborted })

@@ -7,7 +7,8 @@ struct RegistrationTests {
     @Test func `a bdev is found by its name, its aliases and its UUID`() throws {
         try simulate { _, scene in
             let uuid = BdevUUID("12345678-9ABC-def0-1234-56789abcdef0")!
-            try await scene.module.create("second", TestDevice(.test, types: .everything), aliases: ["a", "b"], uuid: uuid)
+            try await scene.module.create(
+                "second", TestDevice(.test, types: .everything), aliases: ["a", "b"], uuid: uuid)
             for name in ["second", "a", "b", "12345678-9abc-def0-1234-56789abcdef0"] {
                 let info = try await scene.engine.info(name)
                 #expect(info.name == "second")
@@ -33,11 +34,12 @@ struct RegistrationTests {
         }
     }
 
-    @Test(arguments: [
-        ("disk", [], nil), ("other", ["disk"], nil), ("alias", [], nil), ("other", ["alias"], nil),
-        ("other", [], "00000000-0000-4000-8000-000000000001"), ("00000000-0000-4000-8000-000000000001", [], nil),
-        ("other", ["fine", "00000000-0000-4000-8000-000000000001"], nil),
-    ] as [(String, [String], String?)])
+    @Test(
+        arguments: [
+            ("disk", [], nil), ("other", ["disk"], nil), ("alias", [], nil), ("other", ["alias"], nil),
+            ("other", [], "00000000-0000-4000-8000-000000000001"), ("00000000-0000-4000-8000-000000000001", [], nil),
+            ("other", ["fine", "00000000-0000-4000-8000-000000000001"], nil),
+        ] as [(String, [String], String?)])
     func `a name, alias or UUID that is taken is refused and nothing is left behind`(
         name: String, aliases: [String], uuid: String?
     ) throws {
@@ -66,7 +68,8 @@ struct RegistrationTests {
     @Test func `empty names are refused`() throws {
         try simulate { _, scene in
             let device = TestDevice(.test, types: .everything)
-            #expect(await code { () throws(BdevError) in try await scene.module.create("", device) } == .invalidArgument)
+            #expect(
+                await code { () throws(BdevError) in try await scene.module.create("", device) } == .invalidArgument)
             #expect(
                 await code { () throws(BdevError) in try await scene.module.create("x", device, aliases: [""]) }
                     == .invalidArgument)
@@ -166,7 +169,8 @@ struct RegistrationTests {
 
     @Test(arguments: [
         "", "12345678-9abc-def0-1234-56789abcdef", "12345678-9abc-def0-1234-56789abcdef01",
-        "123456789abcdef0123456789abcdef0", "12345678-9abc-def0-1234_56789abcdef0", "g2345678-9abc-def0-1234-56789abcdef0",
+        "123456789abcdef0123456789abcdef0", "12345678-9abc-def0-1234_56789abcdef0",
+        "g2345678-9abc-def0-1234-56789abcdef0",
         "+2345678-9abc-def0-1234-56789abcdef0",
     ])
     func `a text that is no UUID is refused`(text: String) { #expect(BdevUUID(text) == nil) }

@@ -154,7 +154,9 @@ struct RemovalTests {
                 try await scene.engine.remove("disk")
             }
             if let channel = await opener.value {
-                while await code({ () throws(BdevError) in _ = try await scene.engine.open("disk").close() }) != .removed {}
+                while await code({ () throws(BdevError) in _ = try await scene.engine.open("disk").close() })
+                    != .removed
+                {}
                 for _ in 0..<50 { await here.yield() }
                 #expect(await channel.readOnce(at: 0) == .removed, "seed \(seed)")
             }

@@ -65,7 +65,8 @@ struct ResizeTests {
     @Test func `impossible sizes and other modules' bdevs are refused`() throws {
         try simulate { here, scene in
             let host = scene.module.host.value
-            #expect(await code { () throws(BdevError) in try await host.resize("disk", blockCount: 0) } == .invalidGeometry)
+            #expect(
+                await code { () throws(BdevError) in try await host.resize("disk", blockCount: 0) } == .invalidGeometry)
             #expect(
                 await code { () throws(BdevError) in try await host.resize("disk", blockCount: 1 << 60) }
                     == .invalidGeometry)

@@ -63,6 +63,10 @@ extension ChannelCore {
             return detour.usedSegments > 0 ? nil : unsafe makeBounced(slot, detour, count)
         }
         let first = detour.usedSegments
+        // A cut may lie where the device cannot begin: the limit or the block is no multiple of the alignment.
+        for index in first..<first + segmentCount where unsafe !detour.segments[index].isAligned(to: shape.alignment) {
+            return unsafe makeBounced(slot, detour, count)
+        }
         guard let child = unsafe takeChild(slot, detour, slot.pointee.type, UInt64(byteCount) / shape.blockByteCount)
         else {
             return nil

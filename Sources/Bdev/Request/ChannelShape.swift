@@ -6,6 +6,7 @@ struct ChannelShape {
     let blockShift: UInt64
     let isPowerOfTwo: Bool
     let alignmentMask: UInt
+    var alignment: Int { Int(alignmentMask) + 1 }
     /// No request of any kind needs to be split, copied or emulated.
     let isPlain: Bool
     let native: IOTypes

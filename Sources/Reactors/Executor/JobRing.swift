@@ -107,10 +107,10 @@ final class Message: Sendable {
 
     /// Moves the entry `offset` places behind the oldest to the front; the others keep their order. For the simulator's
     /// seeded order. A message stays behind the messages that came before it: the first of those goes to the front.
+    // SAFETY: every index is masked, so within the allocation.
     mutating func bringForward(_ offset: Int) {
         precondition(offset >= 0 && offset < count, "no such entry in the job ring")
         var chosen = offset
-        // SAFETY (all below): masked, so within the allocation.
         func slot(_ index: Int) -> Int { Int(bitPattern: (head &+ UInt(index)) & mask) }
         if unsafe Arrival(bits: slots[slot(offset)]).kind == .message {
             chosen = (0...offset).first { unsafe Arrival(bits: slots[slot($0)]).kind == .message } ?? offset

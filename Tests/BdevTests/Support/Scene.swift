@@ -45,7 +45,8 @@ struct Scene: Sendable {
     }
 }
 
-/// Simulates `body` with an engine over `reactorCount` reactors, stops the engine, and checks that nothing is left behind and that
+/// Simulates `body` with an engine over `reactorCount` reactors, stops the engine, and checks that nothing is left
+/// behind and that
 /// nothing reached the device which should not have.
 func simulate(
     seed: UInt64 = 1, reactorCount: Int = 1, geometry: BdevGeometry = .test, types: IOTypes = .everything,
@@ -101,7 +102,7 @@ extension IOBuffer {
 }
 
 extension RawSpan {
-    var array: [UInt8] { (0..<byteCount).map { unsafe unsafeLoad(fromByteOffset: $0, as: UInt8.self) } }
+    var array: [UInt8] { unsafe withUnsafeBytes { unsafe Array($0) } }
 }
 
 /// Remembers its completions.

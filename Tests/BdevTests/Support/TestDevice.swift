@@ -103,7 +103,9 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
             let token = request.detach()
             held.append(Held(token: token, channel: channel, arrival: arrival))
             _ = channel.reactor.loop.schedule(after: delay(arrival)) { [self] in
-                if let index = held.firstIndex(where: { $0.token == token && $0.channel === channel }) { complete(index) }
+                if let index = held.firstIndex(where: { $0.token == token && $0.channel === channel }) {
+                    complete(index)
+                }
             }
         }
     }
@@ -120,7 +122,9 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
 
     fileprivate func abort(_ token: RequestToken, _ channel: TestChannel) {
         aborted.append(token)
-        guard obeysAbort, let index = held.firstIndex(where: { $0.token == token && $0.channel === channel }) else { return }
+        guard obeysAbort, let index = held.firstIndex(where: { $0.token == token && $0.channel === channel }) else {
+            return
+        }
         complete(index, with: .aborted)
     }
 
@@ -140,23 +144,31 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
         case .read:
             for index in 0..<request.segmentCount {
                 request.withMutableBytes(ofSegment: index) { bytes in
-                    for place in 0..<bytes.byteCount {
-                        bytes.storeBytes(of: data[offset + place], toByteOffset: place, as: UInt8.self)
+                    let count = bytes.byteCount
+                    unsafe bytes.withUnsafeMutableBytes { target in
+                        unsafe data.withUnsafeBytes {
+                            unsafe target.copyMemory(from: .init(rebasing: $0[offset..<offset + count]))
+                        }
                     }
-                    offset += bytes.byteCount
+                    offset += count
                 }
             }
         case .write:
             for index in 0..<request.segmentCount {
                 request.withBytes(ofSegment: index) { bytes in
-                    for place in 0..<bytes.byteCount {
-                        data[offset + place] = unsafe bytes.unsafeLoad(fromByteOffset: place, as: UInt8.self)
+                    unsafe bytes.withUnsafeBytes { source in
+                        unsafe data.withUnsafeMutableBytes {
+                            unsafe UnsafeMutableRawBufferPointer(rebasing: $0[offset...]).copyMemory(from: source)
+                        }
                     }
                     offset += bytes.byteCount
                 }
             }
         case .writeZeroes, .unmap:
-            for place in offset..<offset + Int(request.byteCount) { data[place] = 0 }
+            let count = Int(request.byteCount)
+            _ = unsafe data.withUnsafeMutableBytes { bytes in
+                unsafe (bytes.baseAddress! + offset).initializeMemory(as: UInt8.self, repeating: 0, count: count)
+            }
         case .flush, .reset, .abort: break
         }
     }
@@ -204,7 +216,8 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
                 require(arrival.segments.allSatisfy { $0 <= geometry.segmentByteCountLimit }, "a segment too long")
             }
         case .unmap:
-            require(geometry.unmapBlockCountLimit == 0 || arrival.count <= geometry.unmapBlockCountLimit, "a long unmap")
+            require(
+                geometry.unmapBlockCountLimit == 0 || arrival.count <= geometry.unmapBlockCountLimit, "a long unmap")
             require(arrival.count > 0, "no blocks")
         case .writeZeroes:
             let limit = geometry.writeZeroesBlockCountLimit
