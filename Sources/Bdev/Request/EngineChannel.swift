@@ -61,7 +61,8 @@ public import Reactors
     ) throws(BdevError) {
         guard let memory = IOBuffer.memory(of: buffer) else { preconditionFailure("a read or write needs a buffer") }
         let slot = unsafe try prepare(type, memory, offset)
-        unsafe slot.pointee.buffer = buffer.take()
+        // A slot out of the pool holds no buffer: nothing to destroy first.
+        unsafe withUnsafeMutablePointer(to: &slot.pointee.buffer) { unsafe $0.initialize(to: buffer.take()) }
         unsafe assign(slot, tag, handler)
         unsafe core.start(slot, .handler)
     }
