@@ -60,6 +60,11 @@ public final class Simulation: Sendable {
     /// Stands for everything that has happened so far, and when. Two simulations of one program with one seed have the
     /// same one.
     public var digest: UInt64 { world.digest.value }
+    /// How files behave from here on. Set between runs, or by what the simulation runs.
+    public var ringBehavior: RingBehavior {
+        get { world.ringBehavior }
+        set { world.ringBehavior = newValue }
+    }
     /// Tasks that wait on a reactor of the simulation, for whatever reason.
     public var parkedTaskCount: Int { world.parkedTaskCount }
 
