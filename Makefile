@@ -13,8 +13,9 @@ FILE ?=
 ARGS ?=
 
 SWIFT := swift
-# Statically linked, so that a suspension costs less and the program is one file to copy.
-RELEASE := -c release --static-swift-stdlib -j $(JOBS)
+# Statically linked, so that a suspension costs less and the program is one file to copy; without debug sections, which
+# Debian's valgrind cannot read (symbols stay).
+RELEASE := -c release --static-swift-stdlib -Xlinker --strip-debug -j $(JOBS)
 FORMATTED := Sources Tests Examples Package.swift
 
 # A crash ends at once, with its message, instead of waiting for the interactive backtracer.

@@ -38,7 +38,7 @@ def run(command, environment=None):
 
 def build():
     """bdevperf as users get it: release, with the standard library linked in."""
-    flags = ["-c", "release", "--static-swift-stdlib", "-j", os.environ.get("JOBS", "2")]
+    flags = ["-c", "release", "--static-swift-stdlib", "-Xlinker", "--strip-debug", "-j", os.environ.get("JOBS", "2")]
     subprocess.run(["swift", "build", *flags, "--product", "bdevperf"], cwd=ROOT, check=True)
     return ROOT / ".build/release/bdevperf"
 

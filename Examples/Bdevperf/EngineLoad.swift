@@ -34,30 +34,35 @@ private final class EngineLoad: IOHandler {
 
     var hasMore: Bool { stream.remaining > 0 && !stop.isSet }
 
+    @inline(__always)
     func submit(_ next: consuming IOBuffer?) {
-        stream.remaining -= 1
+        stream.remaining &-= 1
         var buffer = next
         do throws(BdevError) {
             if let plainType {
-                let isFlush = plainType == .flush
-                try channel.submit(
-                    plainType, at: isFlush ? .block(0) : stream.next(),
-                    count: .blocks(isFlush ? channel.blockCount : job.ioBlocks),
-                    handler: self)
+                try submitPlain(plainType)
             } else if stream.nextIsRead() {
                 try channel.read(into: &buffer, at: stream.next(), handler: self)
             } else {
                 try channel.write(from: &buffer, at: stream.next(), handler: self)
             }
-            inFlight += 1
+            inFlight &+= 1
         } catch {
             // Refused, and it would be again: the slot ends.
             job.note(error)
         }
     }
 
+    @inline(never)
+    private func submitPlain(_ type: IOType) throws(BdevError) {
+        let isFlush = type == .flush
+        try channel.submit(
+            type, at: isFlush ? .block(0) : stream.next(), count: .blocks(isFlush ? channel.blockCount : job.ioBlocks),
+            handler: self)
+    }
+
     override func ioCompleted(_ completion: consuming IOCompletion) {
-        inFlight -= 1
+        inFlight &-= 1
         if !completion.status.isSuccess { fail(completion.type, completion.status) }
         if hasMore { submit(completion.buffer.take()) }
         if inFlight == 0 { finish() }

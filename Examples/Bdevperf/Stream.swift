@@ -6,14 +6,14 @@ import Glibc
 /// A final class of plain stored properties: in a struct that lies in another class, each call of a mutating method
 /// would be checked for exclusive access at run time, which costs more than all that it does.
 final class Stream {
+    private enum Direction { case reads, writes, mixed }
     enum Order: Sendable { case sequential, random, permuted, zipf }
 
     /// How many are still to be submitted.
     var remaining: UInt64
     private var state: UInt64
     private let order: Order
-    private let isMixed: Bool
-    private let alwaysReads: Bool
+    private let direction: Direction
     private let readShare: UInt64
     /// Blocks of an I/O.
     private let blocks: UInt64
@@ -31,8 +31,8 @@ final class Stream {
         self.remaining = remaining
         self.blocks = blocks
         order = plan.order
-        isMixed = plan.workload.isMixed
-        alwaysReads = plan.workload == .read || plan.workload == .randread || plan.workload == .reset
+        let reads = plan.workload == .read || plan.workload == .randread || plan.workload == .reset
+        direction = plan.workload.isMixed ? .mixed : reads ? .reads : .writes
         readShare = UInt64(plan.readPercent) << 32 / 100
         // Any state but 0 will do; neighbours must not look alike.
         state = (seed &+ UInt64(index) &+ 1) &* 0x9E37_79B9_7F4A_7C15 | 1
@@ -91,8 +91,11 @@ final class Stream {
 
     @inline(__always)
     func nextIsRead() -> Bool {
-        if !isMixed { return alwaysReads }
-        return random() >> 32 < readShare
+        switch direction {
+        case .reads: true
+        case .writes: false
+        case .mixed: random() >> 32 < readShare
+        }
     }
 }
 

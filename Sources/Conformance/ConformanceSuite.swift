@@ -33,7 +33,7 @@ public struct ConformanceSuite: Sendable {
     /// The first is used for everything; the second, if there is one, in the checks with many at once.
     public let reactors: [Reactor]
 
-    /// - Parameter reactors: of `engine`; nil: all of them.
+    /// A suite for the bdev of this name. It runs on `reactors`, which are of `engine`; nil: on all of them.
     public init(engine: BdevEngine, bdev: String, reactors: [Reactor]? = nil, options: Options = Options()) {
         let chosen = reactors ?? engine.reactors
         precondition(!chosen.isEmpty, "a conformance suite runs on at least one reactor")

@@ -18,11 +18,16 @@ struct Program {
 
     private static let folder = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
 
-    /// - Parameter signals: what is sent to it, and after how long.
-    func run(_ arguments: [String], signals: [(after: TimeInterval, number: Int32)] = []) throws -> Result {
+    /// - Parameters:
+    ///   - core: the only core it may use; nil: any.
+    ///   - signals: what is sent to it, and after how long.
+    func run(
+        _ arguments: [String], core: Int? = nil, signals: [(after: TimeInterval, number: Int32)] = []
+    ) throws -> Result {
         let process = Process()
-        process.executableURL = Self.folder.appending(path: name)
-        process.arguments = arguments
+        let program = Self.folder.appending(path: name)
+        process.executableURL = core == nil ? program : URL(filePath: "/usr/bin/taskset")
+        process.arguments = (core.map { ["-c", String($0), program.path()] } ?? []) + arguments
         process.environment = ProcessInfo.processInfo.environment.merging(["SWIFT_BACKTRACE": "enable=no"]) { $1 }
         let output = Pipe()
         let errors = Pipe()

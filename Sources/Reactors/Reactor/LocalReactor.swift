@@ -11,6 +11,9 @@ public actor LocalReactor {
 
     package var loop: ReactorLoop { reactor.loop }
 
+    /// Never inlined: a body without effects would leave two hops with nothing in between, which the optimizer removes;
+    /// and whoever uses `run` to wait until the reactor has got here would not.
+    @inline(never)
     func perform<Result: Sendable, Failure: Error>(
         _ body: (isolated LocalReactor) async throws(Failure) -> Result
     ) async throws(Failure) -> Result {

@@ -19,9 +19,12 @@ extension ReactorLoop {
     /// catch up.
     func rearm(_ poller: Poller) {
         if poller.state != .waiting { return }
-        let timer = ReactorTimer(deadline: clock.now() &+ poller.period, action: .poll(poller))
-        poller.timer = timer
-        unsafe hot.pointee.timers.add(timer)
+        let deadline = clock.now() &+ poller.period
+        if let timer = poller.timer, timer.reuse(at: deadline) {
+            unsafe hot.pointee.timers.add(timer)
+        } else {
+            poller.timer = schedule(at: deadline, .poll(poller))
+        }
     }
 
     package func remove(_ poller: Poller) {

@@ -9,7 +9,7 @@ public final class ReactorTimer {
     }
 
     /// In ticks.
-    let deadline: UInt64
+    private(set) var deadline: UInt64
     let action: Action
     private(set) var isCancelled = false
     /// The action has begun or is done.
@@ -21,7 +21,16 @@ public final class ReactorTimer {
     }
 
     /// Nothing happens at its instant any more. Called on the timer's reactor; a timer that has fired is left alone.
-    public func cancel() { isCancelled = true }
+    public func cancel() { if !hasFired { isCancelled = true } }
+
+    /// Sets a timer that has fired, and is in no queue any more, for another instant: what comes round again does not
+    /// allocate.
+    func reuse(at deadline: UInt64) -> Bool {
+        if !hasFired { return false }
+        self.deadline = deadline
+        hasFired = false
+        return true
+    }
 
     func fire() -> Action? {
         if isCancelled { return nil }
