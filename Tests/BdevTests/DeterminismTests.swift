@@ -15,7 +15,9 @@ struct BdevDeterminismTests {
                 await withTaskGroup(of: Void.self) { group in
                     for index in 0..<9 {
                         group.addTask {
-                            guard let descriptor = try? await scene.engine.open("disk", mode: .readWrite) else { return }
+                            guard let descriptor = try? await scene.engine.open("disk", mode: .readWrite) else {
+                                return
+                            }
                             if let channel = try? await descriptor.channel(on: scene.reactors[index % 3]) {
                                 let work = Task(executorPreference: here.reactor.taskExecutor) {
                                     for block in UInt64(0)..<10 { _ = await channel.readOnce(at: block) }
