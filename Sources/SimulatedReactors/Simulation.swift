@@ -33,6 +33,7 @@ public final class Simulation: Sendable {
     private static let moveLimit = 1_000_000
 
     /// - Parameters:
+    ///   - seed: any; decides the order of everything.
     ///   - reactorCount: at least 1. Their cores are numbered from 0 and mean nothing.
     ///   - memory: of each reactor.
     public init(seed: UInt64, reactorCount: Int = 1, memory: BufferPool.Options = BufferPool.Options()) {
