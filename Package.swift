@@ -13,7 +13,9 @@ let libraries: [Target] = [
             .product(name: "HeapModule", package: "swift-collections"),
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
-    .target(name: "SimulatedReactors", dependencies: ["Reactors"]),
+    .target(
+        name: "SimulatedReactors",
+        dependencies: ["Reactors", .product(name: "SystemPackage", package: "swift-system")]),
     .target(
         name: "Bdev",
         dependencies: ["Reactors", .product(name: "Logging", package: "swift-log")]),
@@ -63,7 +65,12 @@ let examples: [Target] = [
 let tests: [Target] = [
     .testTarget(name: "CompileTests", dependencies: ["Bdev", "Reactors"]),
     .testTarget(name: "LintTests"),
-    .testTarget(name: "SimulatedReactorsTests", dependencies: ["Reactors", "SimulatedReactors"]),
+    .testTarget(
+        name: "SimulatedReactorsTests",
+        dependencies: [
+            "Bdev", "Reactors", "SimulatedReactors", "UringBdev",
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
     .target(name: "CMallocCount", path: "Tests/CMallocCount"),
     .testTarget(
         name: "BdevTests",

@@ -57,6 +57,12 @@ static int64_t perform(const struct clinux_operation *operation) {
     }
 }
 
+int64_t clinux_operation_perform(const struct clinux_operation *operation) {
+    int64_t result;
+    do result = perform(operation); while (result < 0 && errno == EINTR);
+    return result < 0 ? -errno : result;
+}
+
 static void *work(void *argument) {
     struct clinux_workers *workers = argument;
     pthread_setname_np(pthread_self(), "ring_worker");
@@ -68,9 +74,7 @@ static void *work(void *argument) {
         struct clinux_operation operation = workers->queue[workers->head++ % workers->capacity];
         pthread_mutex_unlock(&workers->lock);
 
-        int64_t result;
-        do result = perform(&operation); while (result < 0 && errno == EINTR);
-        if (result < 0) result = -errno;
+        int64_t result = clinux_operation_perform(&operation);
 
         pthread_mutex_lock(&workers->lock);
         workers->done[workers->done_tail++ % workers->capacity] =

@@ -1,4 +1,5 @@
 import Reactors
+import SystemPackage
 
 /// What one simulated reactor takes from outside itself: the world's time, and random numbers from its seed.
 ///
@@ -15,8 +16,16 @@ final class SimulatedBackend: ReactorBackend, @unchecked Sendable {
     }
 
     func makeRing(options: Ring.Options) throws(RingError) -> Ring {
-        preconditionFailure("a simulated reactor has no ring")
+        if world.ringBehavior.isForbidden || options.isForbidden {
+            throw RingError(
+                attempt: "cannot make a simulated ring", cause: .notPermitted, reason: "the simulation forbids it",
+                advice: "unset isForbidden")
+        }
+        return world.makeRing(at: index, options)
     }
+
+    /// Threads are not simulated: what stands in does the same.
+    func makeThreadRing(options: Ring.Options) -> Ring { world.makeRing(at: index, options) }
 
     /// Never called: the world lets nobody sleep, it moves the time instead.
     func sleep(until deadline: UInt64?, ring: Ring?) {}

@@ -33,6 +33,7 @@ public final class Simulation: Sendable {
     private static let moveLimit = 1_000_000
 
     /// - Parameters:
+    ///   - seed: any; decides the order of everything.
     ///   - reactorCount: at least 1. Their cores are numbered from 0 and mean nothing.
     ///   - memory: of each reactor.
     public init(seed: UInt64, reactorCount: Int = 1, memory: BufferPool.Options = BufferPool.Options()) {
@@ -60,6 +61,11 @@ public final class Simulation: Sendable {
     /// Stands for everything that has happened so far, and when. Two simulations of one program with one seed have the
     /// same one.
     public var digest: UInt64 { world.digest.value }
+    /// How files behave from here on. Set between runs, or by what the simulation runs.
+    public var ringBehavior: RingBehavior {
+        get { world.ringBehavior }
+        set { world.ringBehavior = newValue }
+    }
     /// Tasks that wait on a reactor of the simulation, for whatever reason.
     public var parkedTaskCount: Int { world.parkedTaskCount }
 

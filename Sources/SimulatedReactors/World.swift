@@ -1,4 +1,5 @@
 import Reactors
+import SystemPackage
 
 /// All that a simulation is made of: its reactors, one time for all of them, and the seeded choice of what happens
 /// next.
@@ -20,6 +21,8 @@ final class World: @unchecked Sendable {
     let clock = ReactorClock.simulated()
     var random: SeededRandom
     private(set) var reactors: [Reactor] = []
+    private var rings: [SimulatedRing?]
+    var ringBehavior = RingBehavior()
     private(set) var digest = TraceDigest()
     private var conditions: [Condition] = []
     private var awakeCount = 0
@@ -35,6 +38,7 @@ final class World: @unchecked Sendable {
 
     init(seed: UInt64, reactorCount: Int, options: ReactorOptions) {
         random = SeededRandom(seed: seed)
+        rings = Array(repeating: nil, count: reactorCount)
         for index in 0..<reactorCount {
             let backend = SimulatedBackend(world: self, index: index)
             let reactor = Reactor(
@@ -120,6 +124,7 @@ final class World: @unchecked Sendable {
     private var nextEvent: UInt64 {
         var next = UInt64.max
         for reactor in reactors { next = min(next, reactor.loop.nextDeadline) }
+        for ring in rings { if let ring { next = min(next, ring.nextDue) } }
         if conditions.contains(.polling) { next = min(next, clock.now() + Self.pollInterval) }
         return next
     }
@@ -133,16 +138,44 @@ final class World: @unchecked Sendable {
         wakeAll()
     }
 
+    // MARK: Rings
+
+    func makeRing(at index: Int, _ options: Ring.Options) -> Ring {
+        let ring = SimulatedRing(world: self, options: options)
+        rings[index] = ring
+        return ring
+    }
+
+    /// Whether something happens that does so in this part of cases, 0 to 1.
+    func chance(_ fraction: Double) -> Bool {
+        fraction > 0 && Double(random.next() >> 11) < fraction * Double(UInt64(1) << 53)
+    }
+
+    /// What an operation takes, in ticks: at least 1.
+    func latency() -> UInt64 {
+        let range = ringBehavior.latency
+        let least = max(1, clock.ticks(range.lowerBound)), most = max(least, clock.ticks(range.upperBound))
+        let ticks = UInt64.random(in: least...most, using: &random)
+        return chance(ringBehavior.slowFraction) ? ticks * 10 : ticks
+    }
+
+    func injectedFailure() -> Errno? {
+        chance(ringBehavior.failureFraction) ? ringBehavior.failures.randomElement(using: &random) : nil
+    }
+
     // MARK: What is left
 
     /// Whether somebody waits for an instant, rather than for something that may never happen.
     var somebodySleeps: Bool { reactors.contains { $0.loop.hasTimersBesidesPollers } }
 
-    var hasWork: Bool { awakeCount > 0 || reactors.contains { $0.loop.readyCount > 0 } }
+    var hasWork: Bool {
+        awakeCount > 0 || rings.contains { $0?.outstanding ?? 0 > 0 } || reactors.contains { $0.loop.readyCount > 0 }
+    }
 
     func takeApart() {
         for reactor in reactors { reactor.takeApart() }
         reactors = []
+        rings = []
     }
 
     var parkedTaskCount: Int { reactors.reduce(0) { $0 + $1.loop.parkedTaskCount } }

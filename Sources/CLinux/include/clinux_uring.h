@@ -107,6 +107,10 @@ int clinux_ring_take_wakes(struct clinux_ring *_Nonnull ring);
 /// Lets another thread have this core, if one wants it. sched_yield(2).
 void clinux_yield(void);
 
+/// Does one operation on the calling thread, with the system call that is the same. What it counts, or a negative
+/// errno.
+int64_t clinux_operation_perform(const struct clinux_operation *_Nonnull operation);
+
 // MARK: Threads instead
 
 struct clinux_workers;
