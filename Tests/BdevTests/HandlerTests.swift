@@ -64,6 +64,25 @@ struct HandlerTests {
         }
     }
 
+    @Test func `a channel lets go of handlers that have nothing outstanding before they become many`() throws {
+        try simulate { here, scene in
+            try await scene.withChannel { channel in
+                var observed: [WeakHandler] = []
+                for _ in 0..<1000 {
+                    let handler = RecordingHandler()
+                    observed.append(WeakHandler())
+                    observed[observed.count - 1].handler = handler
+                    var buffer: IOBuffer? = try channel.allocateBuffer(byteCount: 512)
+                    try channel.engine.read(into: &buffer, at: .block(0), handler: handler)
+                    while handler.completions.isEmpty { await channel.reactor.local.yield() }
+                }
+                try await channel.reactor.local.sleep(for: .milliseconds(1))
+                let alive = observed.count { $0.handler != nil }
+                #expect(alive < 128, "\(alive) of 1000 handlers are still there")
+            }
+        }
+    }
+
     @Test func `a failed request gives its buffer back with the status`() throws {
         try simulate { here, scene in
             scene.device.answer = { $0.start == 1 ? IOStatus(.scsiError, detail: 7) : .success }

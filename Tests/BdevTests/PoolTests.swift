@@ -32,6 +32,35 @@ struct PoolTests {
         }
     }
 
+    @Test func `when every request is in use async calls wait, and are served in the order they came`() throws {
+        try simulate { here, scene in
+            scene.device.pace = .held
+            try await scene.withChannel { channel in
+                let handler = RecordingHandler(), order = Shared<[Int]>([]), arrived = Shared<[Int]>([])
+                for tag in 0..<Self.capacity {
+                    try channel.engine.submit(.flush, at: .block(0), count: .blocks(0), tag: tag, handler: handler)
+                }
+                let waiting = (0..<3).map { number in
+                    Task {
+                        arrived.value.append(number)
+                        try await channel.flush()
+                        order.value.append(number)
+                    }
+                }
+                for _ in 0..<10 { await channel.reactor.local.yield() }
+                #expect(order.value.isEmpty)
+                #expect(scene.device.submissionCount == Int(Self.capacity))
+                while order.value.count < 3 {
+                    scene.device.complete(1)
+                    await channel.reactor.local.yield()
+                }
+                #expect(order.value == arrived.value)
+                scene.device.completeAllFromTheEnd()
+                for task in waiting { try await task.value }
+            }
+        }
+    }
+
     @Test func `a queue of sixty thousand refused requests is worked off without running out of stack`() throws {
         try simulate { here, scene in
             try await scene.withChannel { channel in

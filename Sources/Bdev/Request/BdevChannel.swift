@@ -70,6 +70,7 @@ public import Reactors
     public nonisolated(nonsending) func read(at offset: BdevOffset, into buffer: inout IOBuffer) async throws(BdevError)
     {
         if !reactor.isCurrent { return try await transferFromElsewhere(.read, buffer.memory, offset) }
+        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
         let slot = unsafe try parts.face.prepare(.read, buffer.memory, offset)
         unsafe try await run(slot)
     }
@@ -81,6 +82,7 @@ public import Reactors
         async throws(BdevError)
     {
         if !reactor.isCurrent { return try await transferFromElsewhere(.write, buffer.memory, offset) }
+        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
         let slot = unsafe try parts.face.prepare(.write, buffer.memory, offset)
         unsafe try await run(slot)
     }
@@ -88,6 +90,7 @@ public import Reactors
     private func transferFromElsewhere(
         _ type: IOType, _ memory: IOMemory, _ offset: BdevOffset
     ) async throws(BdevError) {
+        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
         let slot = unsafe try parts.face.prepare(type, memory, offset)
         unsafe try await run(slot)
     }
@@ -99,6 +102,7 @@ public import Reactors
         at offset: BdevOffset, into buffers: inout IOBufferList
     ) async throws(BdevError) {
         if !reactor.isCurrent { return try await transferFromElsewhere(.read, buffers, offset) }
+        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
         let slot = unsafe try buffers.prepare(.read, offset, parts.face)
         unsafe try await run(slot)
     }
@@ -110,6 +114,7 @@ public import Reactors
         from buffers: borrowing IOBufferList, at offset: BdevOffset
     ) async throws(BdevError) {
         if !reactor.isCurrent { return try await transferFromElsewhere(.write, buffers, offset) }
+        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
         let slot = unsafe try buffers.prepare(.write, offset, parts.face)
         unsafe try await run(slot)
     }
@@ -117,6 +122,7 @@ public import Reactors
     private func transferFromElsewhere(
         _ type: IOType, _ buffers: borrowing IOBufferList, _ offset: BdevOffset
     ) async throws(BdevError) {
+        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
         let slot = unsafe try buffers.prepare(type, offset, parts.face)
         unsafe try await run(slot)
     }
@@ -168,6 +174,7 @@ public import Reactors
     public func reset() async throws(BdevError) { try await perform(.reset, .block(0), .blocks(0)) }
 
     private func perform(_ type: IOType, _ offset: BdevOffset, _ count: BdevLength) async throws(BdevError) {
+        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
         let slot = unsafe try parts.face.prepare(type, offset, count)
         if count.value == 0, type != .flush, type != .reset { return unsafe parts.face.abandon(slot) }
         unsafe try await run(slot)

@@ -90,7 +90,8 @@ extension ChannelCore {
     /// Gives up what waits in the layer: for room in the device, for memory.
     func abortWaiting() {
         unsafe forEachOutstanding { slot in
-            if unsafe slot.pointee.detour != nil { unsafe abortDetour(slot) }
+            // A request that is done by its parts ends with them: those the device has finish by themselves.
+            if unsafe pool.starved.contains(slot) { unsafe abortDetour(slot) }
         }
         var waiting = module.noMemory.requests
         module.noMemory.requests = SlotQueue()

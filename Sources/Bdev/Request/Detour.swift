@@ -145,7 +145,7 @@ extension ChannelCore {
         if detour.next < detour.end && detour.status.isSuccess {
             // Not even one child could be made: memory or requests have run out, and whoever gives some back is not of
             // this parent.
-            unsafe pool.starved.append(slot)
+            unsafe pool.starve(slot)
             return
         }
         unsafe slot.pointee.status = detour.status

@@ -16,6 +16,8 @@ public import Reactors
     private var inFlight = 0
     /// Everyone who ever submitted here, until the channel is closed.
     private var handlers: [IOHandler] = []
+    private var handlerLimit = 64
+    private var isForgetting = false
     private var isClosed = false
     /// What the descriptor may do; nothing once the channel is closed.
     private var permitted: IOTypes
@@ -26,6 +28,8 @@ public import Reactors
         self.isWritable = isWritable
         permitted = IOTypes(IOType.allCases.filter { isWritable || !$0.needsWritableDescriptor }.map(IOTypes.init))
     }
+
+    deinit { dismissHandlers() }
 
     /// The bdev's name.
     public var name: String { core.bdev.name }
@@ -89,7 +93,35 @@ public import Reactors
     @inline(never)
     private func keep(_ handler: IOHandler) {
         handler.keeper = ObjectIdentifier(self)
-        if !handlers.contains(where: { $0 === handler }) { handlers.append(handler) }
+        if handlers.contains(where: { $0 === handler }) { return }
+        handlers.append(handler)
+        if handlers.count >= handlerLimit, !isForgetting {
+            isForgetting = true
+            // Between turns: a handler that submits here from its own completion must not go while it runs.
+            _ = core.loop.schedule(after: .zero) { [weak self] in self?.forgetIdleHandlers() }
+        }
+    }
+
+    private func dismissHandlers() {
+        // Another channel may come to lie where this one was.
+        for handler in handlers where handler.keeper == ObjectIdentifier(self) { handler.keeper = nil }
+        handlers = []
+    }
+
+    /// Lets go of the handlers that have nothing outstanding, so that a handler for each I/O does not fill the memory.
+    private func forgetIdleHandlers() {
+        isForgetting = false
+        var busy: Set<UInt> = []
+        unsafe core.pool.forEachSlot { slot in
+            guard unsafe slot.pointee.phase != .free, unsafe slot.pointee.sink == .handler,
+                let handler = unsafe slot.pointee.handler
+            else { return }
+            unsafe busy.insert(UInt(bitPattern: handler.toOpaque()))
+        }
+        func isIdle(_ handler: IOHandler) -> Bool { !busy.contains(UInt(bitPattern: ObjectIdentifier(handler))) }
+        for handler in handlers where isIdle(handler) { handler.keeper = nil }
+        handlers.removeAll(where: isIdle)
+        handlerLimit = max(64, handlers.count * 2)
     }
 
     // MARK: Checks
@@ -228,7 +260,7 @@ public import Reactors
             await core.pool.reactor.park(at: spot)
             core.loop.release(spot)
         }
-        handlers = []
+        dismissHandlers()
         return true
     }
 }

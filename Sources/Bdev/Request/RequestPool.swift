@@ -27,6 +27,7 @@ import Reactors
     private let deferred: UnsafeMutablePointer<SlotQueue>
     /// Requests that wait for the reactor's memory.
     var starved = SlotQueue()
+    private var isRetrying = false
     private lazy var cancellationScan = CancellationScan(pool: self)
     private var isScanning = false
     /// In the order they were made.
@@ -109,8 +110,13 @@ import Reactors
         hasWaiters = !waiters.isEmpty
     }
 
-    /// Waits until a slot is free. Only when `take` has just answered nil.
-    nonisolated(nonsending) func waitForSlot(_ core: ChannelCore) async -> Slot {
+    /// Every slot is in use: an async call waits, the synchronous face refuses.
+    @inline(__always)
+    var isExhausted: Bool { unsafe free == nil && usedCount == Self.capacity }
+
+    /// Waits, in turn, until a slot is free. It is the caller's if it takes one before it suspends again.
+    @inline(never)
+    nonisolated(nonsending) func waitForRoom() async {
         let spot = loop.makeSpot()
         waiters.append(spot)
         hasWaiters = true
@@ -118,9 +124,8 @@ import Reactors
         loop.release(spot)
         // SAFETY: `hand` put one by for each task it woke.
         let slot = unsafe reserved.popFirst()!
-        unsafe slot.pointee.core = Unmanaged.passUnretained(core)
-        unsafe slot.pointee.phase = .prepared
-        return unsafe slot
+        unsafe slot.pointee.queueNext = free
+        unsafe free = slot
     }
 
     /// The slot a token stands for, if the request is with a module.
@@ -153,15 +158,27 @@ import Reactors
     }
 
     override func poll() -> PollResult {
-        if unsafe deferred.pointee.isEmpty && starved.isEmpty { return .idle }
+        if unsafe deferred.pointee.isEmpty { return .idle }
         // What handlers submit now and completes at once is told in the next turn: this one ends.
         var batch = unsafe deferred.pointee
         unsafe deferred.pointee = SlotQueue()
         while let slot = unsafe batch.popFirst() {
             unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.tellHandler(slot) }
         }
-        if !starved.isEmpty { retryStarved() }
         return .busy
+    }
+
+    // MARK: Want of memory
+
+    /// Tries a request again when memory or requests may have come back, every 100 µs: there is nobody to say when.
+    func starve(_ slot: Slot) {
+        unsafe starved.append(slot)
+        if isRetrying { return }
+        isRetrying = true
+        _ = loop.schedule(after: .microseconds(100)) { [unowned self] in
+            isRetrying = false
+            retryStarved()
+        }
     }
 
     private func retryStarved() {

@@ -135,6 +135,15 @@ typealias Slot = UnsafeMutablePointer<RequestState>
         return unsafe first
     }
 
+    func contains(_ slot: Slot) -> Bool {
+        var next = unsafe head
+        while let here = unsafe next {
+            if unsafe here == slot { return true }
+            unsafe next = here.pointee.queueNext
+        }
+        return false
+    }
+
     /// Takes out `slot`, if it is in the queue.
     mutating func remove(_ slot: Slot) -> Bool {
         var kept = SlotQueue(), found = false

@@ -71,7 +71,8 @@ extension LocalReactor {
         if Task.isCancelled { throw CancellationError() }
         let sleep = Sleep(on: self, until: deadline)
         await withTaskCancellationHandler {
-            await reactor.park(at: sleep.spot)
+            // The way here may have taken a turn, and the sleep be over.
+            if !sleep.isOver { await reactor.park(at: sleep.spot) }
         } onCancel: {
             reactor.post { _ in sleep.end() }
         }
@@ -89,19 +90,25 @@ private final class Sleep: @unchecked Sendable {
     let spot: ParkingSpot
     private let loop: ReactorLoop
     private var timer: ReactorTimer!
+    private(set) var isOver = false
     private(set) var wasEndedEarly = false
 
     init(on local: isolated LocalReactor, until deadline: UInt64) {
         loop = local.loop
         spot = loop.makeSpot()
-        timer = loop.schedule(at: deadline, .unpark(spot))
+        timer = loop.schedule(at: deadline, .run { [unowned self] in finish() })
     }
 
     /// Does nothing when the timer came first: the spot may be another task's by now.
     func end() {
-        if timer.hasFired || wasEndedEarly { return }
+        if isOver { return }
         timer.cancel()
         wasEndedEarly = true
-        loop.unpark(spot)
+        finish()
+    }
+
+    private func finish() {
+        isOver = true
+        if loop.isParked(at: spot) { loop.unpark(spot) }
     }
 }

@@ -171,7 +171,6 @@ import Synchronization
             publish(.timer)
             switch timer.fire() {
             case .run(let body): body()
-            case .unpark(let spot): unpark(spot)
             case .poll(let poller):
                 _ = poller.visit(by: self)
                 rearm(poller)
@@ -193,6 +192,8 @@ import Synchronization
 
     /// Tasks that wait on this reactor, for whatever reason.
     package var parkedTaskCount: Int { unsafe hot.pointee.parking.parkedCount }
+
+    func isParked(at spot: ParkingSpot) -> Bool { unsafe hot.pointee.parking.isOccupied(spot) }
 
     /// Whether the task parked at `spot` has been cancelled. False when nobody is parked there.
     package func isCancelled(at spot: ParkingSpot) -> Bool { unsafe hot.pointee.parking.isCancelled(spot) }

@@ -4,7 +4,6 @@ import HeapModule
 public final class ReactorTimer {
     enum Action {
         case run(() -> Void)
-        case unpark(ParkingSpot)
         case poll(Poller)
     }
 

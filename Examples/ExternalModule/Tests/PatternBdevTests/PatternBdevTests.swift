@@ -4,8 +4,15 @@ import Reactors
 import Testing
 
 @Suite struct PatternBdevTests {
+    /// Tests run beside each other, and beside whatever else has a reactor on the core.
+    private var options: ReactorOptions {
+        var options = ReactorOptions()
+        options.locksCores = false
+        return options
+    }
+
     @Test func `a module of another package serves reads, refuses wrong data and takes right data`() async throws {
-        let group = try ReactorGroup(cores: [0])
+        let group = try ReactorGroup(cores: [0], options: options)
         defer { group.shutDown() }
         let engine = BdevEngine(group: group)
         let module = PatternModule()
@@ -31,7 +38,7 @@ import Testing
     }
 
     @Test func `a module written as one async function performs many requests at once`() async throws {
-        let group = try ReactorGroup(cores: [0])
+        let group = try ReactorGroup(cores: [0], options: options)
         defer { group.shutDown() }
         let engine = BdevEngine(group: group)
         let module = SlowPatternModule()
