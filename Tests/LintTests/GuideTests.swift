@@ -9,6 +9,13 @@ import Testing
         #expect(shown.count == 2)
         #expect(shown.contains { source.contains($0) }, "\(name) and the guide differ: make them the same again")
     }
+
+    @Test(arguments: ["README.md", "Sources/Bdev/Bdev.docc/Bdev.md"])
+    func `begins with the program that is the example`(_ page: String) throws {
+        let source = try SourceTree.text(of: "Examples/HelloBdev/main.swift")
+        let shown = try SourceTree.text(of: page).codeBlocks
+        #expect(shown.contains { source.contains($0) }, "\(page) and the example differ: make them the same again")
+    }
 }
 
 extension String {
