@@ -13,9 +13,14 @@ struct ExecutorBenchmark {
 
     func run() async throws -> String {
         let group = try ReactorGroup(cores: cores, options: options)
+        // A task that yields to itself: each yield is one job through the queue.
         let jobs = await rate(Self.yields) {
-            // A task that yields to itself: each yield is one job through the queue.
             await group.reactors[0].run { local in for _ in 0..<Self.yields { await local.yield() } }
+        }
+        let busy = await group.reactors[0].run { local in
+            let start = local.threadCPUTime
+            for _ in 0..<Self.yields { await local.yield() }
+            return local.threadCPUTime - start
         }
         var oneWay: Double?
         var calls: Double?
@@ -32,7 +37,8 @@ struct ExecutorBenchmark {
         await group.shutDown()
         func text(_ value: Double?) -> String { value.map { fixed($0, 0) } ?? "null" }
         return """
-            {"jobs_per_second": \(text(jobs)), "messages_per_second": \(text(oneWay)), \
+            {"jobs_per_second": \(text(jobs)), \
+            "jobs_per_cpu_second": \(text(Double(Self.yields) / busy.seconds)), "messages_per_second": \(text(oneWay)), \
             "call_messages_per_second": \(text(calls)), \
             "core_count": \(group.reactors.count)}
 

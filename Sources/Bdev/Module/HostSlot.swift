@@ -1,8 +1,8 @@
-import Synchronization
+import Reactors
 
 /// Where a module keeps the host it was started with.
 public final class HostSlot: Sendable {
-    private let host = Mutex<BdevModuleHost?>(nil)
+    private let host = ThreadLock<BdevModuleHost?>(nil)
 
     public init() {}
 

@@ -1,5 +1,4 @@
 public import Reactors
-import Synchronization
 
 /// An open bdev. Sendable: open it anywhere, take a channel on any reactor.
 public final class BdevDescriptor: Sendable {
@@ -11,7 +10,7 @@ public final class BdevDescriptor: Sendable {
 
     let bdev: RegisteredBdev
     public let mode: Mode
-    private let state = Mutex(State())
+    private let state = ThreadLock(State())
 
     private struct State {
         var channels: [BdevChannel] = []

@@ -109,9 +109,9 @@ public final class MallocModule: BdevModule {
 
 private final class MallocDriver: BdevDriver {
     /// nil once the bdev is gone: whoever still holds a closed descriptor does not hold the memory.
-    private let region: Mutex<MemoryRegion?>
+    private let region: ThreadLock<MemoryRegion?>
 
-    init(_ region: MemoryRegion) { self.region = Mutex(region) }
+    init(_ region: MemoryRegion) { self.region = ThreadLock(region) }
 
     func makeChannel(
         on local: isolated LocalReactor, requests: RequestTable

@@ -1,7 +1,6 @@
 import Bdev
 import Logging
 import Reactors
-import Synchronization
 
 /// One open file behind a bdev, with its queues on all reactors.
 final class UringDriver: BdevDriver {
@@ -11,7 +10,7 @@ final class UringDriver: BdevDriver {
     private let isInMemory: Bool
     private let logger: Logger
     private let didEnd: @Sendable (UringDriver) -> Void
-    private let state: Mutex<State>
+    private let state: ThreadLock<State>
 
     private struct State {
         /// nil once the bdev is gone: whoever still holds a closed descriptor does not hold the file's lock.
@@ -31,7 +30,7 @@ final class UringDriver: BdevDriver {
         blockByteCount = target.blockByteCount
         isDevice = target.file.kind == .blockDevice
         isInMemory = target.isInMemory
-        state = Mutex(State(file: target.file))
+        state = ThreadLock(State(file: target.file))
     }
 
     func makeChannel(

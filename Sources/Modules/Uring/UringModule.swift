@@ -1,7 +1,6 @@
 public import Bdev
 public import Logging
 import Reactors
-import Synchronization
 
 /// Makes bdevs of files and block devices, read and written through the reactors' io_uring rings.
 ///
@@ -10,7 +9,7 @@ public final class UringModule: BdevModule {
     public let name = "uring"
     private let host = HostSlot()
     private let logger: Logger
-    private let drivers = Mutex<[String: UringDriver]>([:])
+    private let drivers = ThreadLock<[String: UringDriver]>([:])
 
     /// - Parameter logger: what is worth knowing but is no error goes there, at notice.
     public init(logger: Logger = Logger(label: "swift-bdev.uring")) { self.logger = logger }

@@ -81,7 +81,12 @@ extension LocalReactor {
     }
 
     /// Gives way to everything that is queued on this reactor now, then goes on. Cost: one job.
-    public func yield() async { await reactor.yieldTurn() }
+    public nonisolated(nonsending) func yield() async {
+        let reactor = self.reactor
+        if reactor.isCurrent { await reactor.yieldLot.giveWay() } else { await yieldFromElsewhere() }
+    }
+
+    private func yieldFromElsewhere() async { await reactor.yieldTurn() }
 }
 
 /// One task's sleep. Whoever ends it first wakes the task: the timer or a cancellation.

@@ -56,6 +56,10 @@ struct BannedNames: Sendable {
             ],
             passed: "await loop.park(spot)"),
         BannedNames(
+            names: ["Mutex"], why: "is invisible to a thread sanitizer", replacement: "use `ThreadLock`",
+            exceptions: [],
+            passed: "let state = ThreadLock(State())"),
+        BannedNames(
             names: ["print(*", "debugPrint(*", "dump(*", "NSLog"], why: "writes to somebody else's terminal",
             replacement: "use a `Logger`, an event or an error", exceptions: ["Sources/Tools"],
             passed: "let fingerprint = footprint(of: volume)"),
