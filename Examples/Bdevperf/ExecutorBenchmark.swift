@@ -38,7 +38,8 @@ struct ExecutorBenchmark {
         func text(_ value: Double?) -> String { value.map { fixed($0, 0) } ?? "null" }
         return """
             {"jobs_per_second": \(text(jobs)), \
-            "jobs_per_cpu_second": \(text(Double(Self.yields) / busy.seconds)), "messages_per_second": \(text(oneWay)), \
+            "jobs_per_cpu_second": \(text(Double(Self.yields) / busy.seconds)), \
+            "messages_per_second": \(text(oneWay)), \
             "call_messages_per_second": \(text(calls)), \
             "core_count": \(group.reactors.count)}
 
