@@ -129,7 +129,7 @@ import Testing
                     }
                 }
             }
-            #expect(await group.reactors[0].run { local in local.loop.parkedCount } == 0)
+            #expect(await group.reactors[0].run { local in local.loop.parkedTaskCount } == 0)
         }
     }
 }

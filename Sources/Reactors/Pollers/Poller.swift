@@ -39,8 +39,6 @@ open class Poller {
 
     /// Whether it is on a reactor.
     package final var isRegistered: Bool { state != .unregistered && state != .removed }
-
-    final var isRunnable: Bool { state == .waiting || state == .running }
 }
 
 /// A poller made of a closure.

@@ -78,7 +78,6 @@ import Synchronization
         set { unsafe hot.pointee.ring = newValue }
     }
 
-    var parkedCount: Int { unsafe hot.pointee.parking.parkedCount }
     /// Jobs and messages that are ready to run.
     package var readyCount: Int { unsafe hot.pointee.ready.count }
 
