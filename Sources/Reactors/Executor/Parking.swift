@@ -18,7 +18,6 @@ public struct ParkingSpot: Hashable, Sendable {
     private var free: [Int] = []
     /// Where the next task that hops to the lot is kept. -1 when nobody is expected.
     private var expected = -1
-    private(set) var parkedCount = 0
 
     init(capacity: Int) {
         self.capacity = capacity
@@ -56,6 +55,14 @@ public struct ParkingSpot: Hashable, Sendable {
         capacity *= 2
     }
 
+    /// How many tasks wait. Counted when asked, which costs a look at every spot, so that parking costs nothing for it.
+    var parkedCount: Int {
+        var count = 0
+        // SAFETY: spots below `used` are initialized.
+        for index in 0..<used where unsafe spots[index] != Self.none { count += 1 }
+        return count
+    }
+
     func isOccupied(_ spot: ParkingSpot) -> Bool {
         // SAFETY: spots are made by this table, below `used`.
         unsafe spots[spot.index] != Self.none
@@ -73,7 +80,6 @@ public struct ParkingSpot: Hashable, Sendable {
         // SAFETY: `expected` came from a spot of this table.
         unsafe spots[expected] = bits
         expected = -1
-        parkedCount &+= 1
     }
 
     func isCancelled(_ spot: ParkingSpot) -> Bool {
@@ -93,7 +99,6 @@ public struct ParkingSpot: Hashable, Sendable {
         let bits = unsafe spots[spot.index]
         precondition(bits != Self.none, "nobody is parked at the spot that was to be woken")
         unsafe spots[spot.index] = Self.none
-        parkedCount &-= 1
         return bits
     }
 }

@@ -1,4 +1,5 @@
 /// The actor a task hops to in order to wait. Its body runs when what the task waited for has happened.
+@usableFromInline
 @safe package actor ParkingLot {
     // SAFETY: the reactor owns the executor and this actor.
     @usableFromInline let reference: UnownedSerialExecutor
@@ -16,10 +17,11 @@
 
     #if ContinuationParking
     /// Waits until the spot that `expectParking(at:)` named is unparked. Whether what was waited for has failed.
+    @usableFromInline
     package nonisolated(nonsending) func park(on loop: ReactorConfined<ReactorLoop>) async -> Bool {
         // SAFETY: resumed once, by whoever unparks the spot.
         await unsafe withUnsafeContinuation { (continuation: UnsafeContinuation<Bool, Never>) in
-            loop.value.storeParked(unsafe unsafeBitCast(continuation, to: UInt.self))
+            unsafe loop.value.hot.pointee.parking.store(unsafeBitCast(continuation, to: UInt.self))
         }
     }
     #else

@@ -16,28 +16,26 @@ public final class ReactorTaskExecutor: TaskExecutor, @unchecked Sendable {
 
 /// Keeps the job of a task that waits instead of running it; the reactor runs it later as one of its own.
 @safe final class ParkingExecutor: SerialExecutor, @unchecked Sendable {
-    // SAFETY: the loop and this executor are the reactor's, and go with it.
-    private let loop: Unmanaged<ReactorLoop>
+    // SAFETY: what it points to is the loop's, which is the reactor's as this executor is, and goes with it.
+    private let hot: UnsafeMutablePointer<ReactorLoop.Hot>
 
-    init(loop: ReactorLoop) { unsafe self.loop = Unmanaged.passUnretained(loop) }
+    init(loop: ReactorLoop) { unsafe hot = loop.hot }
 
     func enqueue(_ job: consuming ExecutorJob) {
-        let bits = Arrival(UnownedJob(job), .serial).bits
         // SAFETY: as for the property.
-        unsafe loop._withUnsafeGuaranteedRef { $0.storeParked(bits) }
+        unsafe hot.pointee.parking.store(Arrival(UnownedJob(job), .serial).bits)
     }
 }
 
 /// Puts a task that gives way at the end of the reactor's queue.
 @safe final class YieldExecutor: SerialExecutor, @unchecked Sendable {
     // SAFETY: as in ParkingExecutor.
-    private let loop: Unmanaged<ReactorLoop>
+    private let hot: UnsafeMutablePointer<ReactorLoop.Hot>
 
-    init(loop: ReactorLoop) { unsafe self.loop = Unmanaged.passUnretained(loop) }
+    init(loop: ReactorLoop) { unsafe hot = loop.hot }
 
     func enqueue(_ job: consuming ExecutorJob) {
-        let arrival = Arrival(UnownedJob(job), .serial)
         // SAFETY: as for the property.
-        unsafe loop._withUnsafeGuaranteedRef { $0.push(arrival) }
+        unsafe hot.pointee.ready.push(Arrival(UnownedJob(job), .serial))
     }
 }

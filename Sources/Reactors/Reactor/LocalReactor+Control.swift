@@ -81,12 +81,18 @@ extension LocalReactor {
     }
 
     /// Gives way to everything that is queued on this reactor now, then goes on. Cost: one job.
+    // Inlined, so that a task that gives way needs no frame for it.
+    @inlinable
+    @inline(__always)
     public nonisolated(nonsending) func yield() async {
-        let reactor = self.reactor
-        if reactor.isCurrent { await reactor.yieldLot.giveWay() } else { await yieldFromElsewhere() }
+        if isHere { await yieldLot.giveWay() } else { await yieldFromElsewhere() }
     }
 
-    private func yieldFromElsewhere() async { await reactor.yieldTurn() }
+    /// Whether the caller runs on this reactor's thread.
+    @usableFromInline nonisolated var isHere: Bool { Reactor.isCurrent(identity) }
+
+    @usableFromInline
+    func yieldFromElsewhere() async { await reactor.yieldTurn() }
 }
 
 /// One task's sleep. Whoever ends it first wakes the task: the timer or a cancellation.

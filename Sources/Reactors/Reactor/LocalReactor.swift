@@ -2,12 +2,23 @@
 ///
 /// An actor whose executor is the reactor. Code that is given an `isolated LocalReactor` runs on that reactor and calls
 /// all of this without `await`; from anywhere else the same calls do not compile without one.
-public actor LocalReactor {
+@safe public actor LocalReactor {
     public nonisolated unowned let reactor: Reactor
 
-    public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe reactor.asUnownedSerialExecutor() }
+    // What every hop asks for is kept at hand: reading `reactor` retains and releases it.
+    // SAFETY: the reactor's own executor; its actors do not outlive it.
+    private nonisolated let executor: UnownedSerialExecutor
+    @usableFromInline nonisolated let yieldLot: ParkingLot
+    nonisolated let identity: ObjectIdentifier
 
-    init(reactor: Reactor) { self.reactor = reactor }
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe executor }
+
+    init(reactor: Reactor) {
+        self.reactor = reactor
+        unsafe executor = reactor.asUnownedSerialExecutor()
+        yieldLot = reactor.yieldLot
+        identity = ObjectIdentifier(reactor)
+    }
 
     package var loop: ReactorLoop { reactor.loop }
 

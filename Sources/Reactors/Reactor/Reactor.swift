@@ -64,9 +64,13 @@ import Synchronization
     }
 
     /// Whether the caller runs on this reactor's thread.
-    public var isCurrent: Bool {
+    public var isCurrent: Bool { Self.isCurrent(ObjectIdentifier(self)) }
+
+    /// Whether the caller runs on the thread of the reactor that is known as `identity`.
+    @inline(__always)
+    static func isCurrent(_ identity: ObjectIdentifier) -> Bool {
         // SAFETY: addresses are compared, not followed.
-        unsafe clinux_current_reactor() == Unmanaged.passUnretained(self).toOpaque()
+        unsafe UInt(bitPattern: clinux_current_reactor()) == UInt(bitPattern: identity)
     }
 
     /// The reactor whose thread the caller runs on.

@@ -4,6 +4,7 @@ import Synchronization
 // SAFETY (below): `hot` lives as long as the loop, and only the reactor's thread touches it.
 
 /// What belongs to a reactor's own thread: its queue, pollers, timers, ring and figures, and the turn that visits them.
+@usableFromInline
 @safe package final class ReactorLoop {
     package let clock: ReactorClock
     let options: ReactorOptions
@@ -15,7 +16,10 @@ import Synchronization
     /// exclusivity.
     let hot: UnsafeMutablePointer<Hot>
 
-    struct Hot: ~Copyable {
+    @safe struct Hot: ~Copyable {
+        // SAFETY: the reactor's own, which outlive its loop. Set before its thread runs.
+        var serialExecutor: UnownedSerialExecutor!
+        var taskExecutor: UnownedTaskExecutor!
         var ready: JobRing
         var parking: ParkingTable
         var timers = TimerQueue()
@@ -92,6 +96,8 @@ import Synchronization
 
     func attach(to reactor: Reactor) {
         unsafe self.reactor = reactor
+        unsafe hot.pointee.serialExecutor = reactor.asUnownedSerialExecutor()
+        unsafe hot.pointee.taskExecutor = reactor.preference.asUnownedTaskExecutor()
     }
 
     // MARK: The turn
@@ -123,34 +129,35 @@ import Synchronization
 
     private func runJobs() {
         publish(.jobs)
-        // SAFETY: the reactor outlives its loop, and its executors outlive it.
-        let reactor = unsafe self.reactor!
-        let serial = unsafe reactor.asUnownedSerialExecutor()
-        let task = unsafe reactor.preference.asUnownedTaskExecutor()
+        let serial = unsafe hot.pointee.serialExecutor!
         var budget = unsafe min(hot.pointee.ready.count, options.jobsPerTurn)
         while budget > 0, let arrival = unsafe hot.pointee.ready.pop() {
             unsafe hot.pointee.synchronousBudget = Self.synchronousBudgetPerJob
             // One by one: whoever shuts a group down relies on a job seeing exactly what ran before it.
             unsafe hot.pointee.figures.jobs &+= 1
-            unsafe run(arrival, serial, task)
+            unsafe run(arrival, serial)
             budget -= 1
         }
     }
 
-    private func run(_ arrival: Arrival, _ serial: UnownedSerialExecutor, _ task: UnownedTaskExecutor) {
+    @inline(__always)
+    private func run(_ arrival: Arrival, _ serial: UnownedSerialExecutor) {
+        if arrival.kind != .serial { return unsafe runOther(arrival, serial) }
+        // SAFETY: this is the reactor's thread, and jobs run one after another on it: the claim of exclusivity is true.
+        unsafe arrival.job.runSynchronously(on: serial)
+    }
+
+    @inline(never)
+    private func runOther(_ arrival: Arrival, _ serial: UnownedSerialExecutor) {
         switch arrival.kind {
-        case .serial:
+        case .serial, .failure:
+            unsafe hot.pointee.hasFailed = arrival.kind == .failure
+            // SAFETY: as in `run`.
+            unsafe arrival.job.runSynchronously(on: serial)
             unsafe hot.pointee.hasFailed = false
-            // SAFETY: this is the reactor's thread, and jobs run one after another on it: the claim of exclusivity is
-            // true.
-            unsafe arrival.job.runSynchronously(on: serial)
         case .preference:
-            // SAFETY: as above.
-            unsafe arrival.job.runSynchronously(isolatedTo: serial, taskExecutor: task)
-        case .failure:
-            unsafe hot.pointee.hasFailed = true
-            // SAFETY: as above.
-            unsafe arrival.job.runSynchronously(on: serial)
+            // SAFETY: as in `run`.
+            unsafe arrival.job.runSynchronously(isolatedTo: serial, taskExecutor: hot.pointee.taskExecutor)
         case .message:
             arrival.takeMessage().body()
         }
@@ -197,11 +204,8 @@ import Synchronization
     /// Whether the task parked at `spot` has been cancelled. False when nobody is parked there.
     package func isCancelled(at spot: ParkingSpot) -> Bool { unsafe hot.pointee.parking.isCancelled(spot) }
 
-    @inline(__always)
-    func storeParked(_ bits: UInt) { unsafe hot.pointee.parking.store(bits) }
-
-    /// Counts an await that completed without suspending. False when the task has had its share: it must give way.
-    package func spendSynchronousCompletions(_ count: Int = 1) -> Bool {
+    /// Counts awaits that completed without suspending. False when the task has had its share: it must give way.
+    package func spendSynchronousCompletions(_ count: Int) -> Bool {
         unsafe hot.pointee.synchronousBudget &-= count
         return unsafe hot.pointee.synchronousBudget >= 0
     }
