@@ -40,6 +40,9 @@ public struct IOStatus: Hashable, Sendable {
     @inlinable public static var noMemory: IOStatus { IOStatus(.noMemory) }
     @inlinable public static var aborted: IOStatus { IOStatus(.aborted) }
 
+    /// This kind of I/O is not done: what a module answers to a type it did not announce.
+    public static var notSupported: IOStatus { system(.notSupported) }
+
     /// A system call's failure.
     public static func system(_ errno: Errno) -> IOStatus { IOStatus(.systemError, detail: errno.rawValue) }
 

@@ -17,7 +17,7 @@ extension ChannelCore {
                 return unsafe makeRange(slot, detour, limit: shape.writeZeroesLimit)
             }
             return unsafe makeZeroWrite(slot, detour)
-        case .flush, .reset, .abort: preconditionFailure("flush, reset and abort requests are never split")
+        default: preconditionFailure("a \(unsafe slot.pointee.type) request is never split")
         }
     }
 

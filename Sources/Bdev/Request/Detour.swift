@@ -73,7 +73,7 @@ extension ChannelCore {
         case .writeZeroes:
             return shape.native.contains(.writeZeroes)
                 && (shape.writeZeroesLimit == 0 || count <= shape.writeZeroesLimit)
-        case .flush, .reset, .abort: return true
+        default: return true
         }
     }
 

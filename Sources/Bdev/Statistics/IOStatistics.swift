@@ -33,7 +33,7 @@ public struct IOStatistics: Sendable, Hashable {
     public internal(set) var read = IOCounters()
     public internal(set) var write = IOCounters()
     public internal(set) var unmap = IOCounters()
-    /// Flush, write zeroes, reset.
+    /// All other kinds.
     public internal(set) var other = IOCounters()
     /// Failed I/O by status code.
     public internal(set) var errors: [IOStatus.Code: UInt64] = [:]
@@ -62,8 +62,8 @@ public struct IOStatistics: Sendable, Hashable {
 }
 
 extension IOType {
-    /// One more than the largest raw value: counters are kept by it.
-    static let counterCount = 17
+    /// Counters are kept by raw value.
+    static let counterCount = IOType.allCases.count + 1
 
     @inline(__always)
     var counterIndex: Int { Int(rawValue) }

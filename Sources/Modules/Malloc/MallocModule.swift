@@ -140,7 +140,7 @@ private final class MallocChannel: BdevModuleChannel {
         case .write: copyIn(request)
         case .unmap, .writeZeroes: region.zero(from: Int(request.byteOffset), count: Int(request.byteCount))
         case .flush, .reset: break
-        case .abort: return request.complete(.failed)
+        default: return request.complete(.notSupported)
         }
         request.complete()
     }

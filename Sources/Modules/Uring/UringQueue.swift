@@ -85,7 +85,7 @@ final class UringQueue: RingClient {
         case .writeZeroes:
             operation.isHole = zeroesByHoles
             if !startAllocation(operation, zeroesByHoles ? .punchHole : .zero) { return false }
-        case .reset, .abort: preconditionFailure("a \(operation.type) request does not go to the ring")
+        default: preconditionFailure("a \(operation.type) request does not go to the ring")
         }
         markStarted(operation)
         return true
