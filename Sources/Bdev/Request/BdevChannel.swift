@@ -13,18 +13,18 @@ public import Reactors
 /// the I/O up and then waits for it all the same; it is noticed within 10 ms, and an I/O that is done by then simply
 /// succeeds.
 @safe public actor BdevChannel {
-    private nonisolated let parts: Parts
-    private nonisolated let lot: ParkingLot
+    nonisolated let parts: Parts
+    @usableFromInline nonisolated let lot: ParkingLot
+    @usableFromInline nonisolated let loop: ReactorConfined<ReactorLoop>
     public nonisolated let reactor: Reactor
     private nonisolated let descriptor: BdevDescriptor
 
     /// What the path of an I/O touches. Unchecked Sendable: used on the reactor only, which the path checks by its
     /// thread instead of by a hop.
-    private struct Parts: @unchecked Sendable {
+    struct Parts: @unchecked Sendable {
         let face: EngineChannel
         let core: ChannelCore
         let pool: RequestPool
-        let loop: ReactorConfined<ReactorLoop>
 
         /// Gives the slot of a complete request back. Its failure, if it failed.
         @inline(__always)
@@ -53,79 +53,13 @@ public import Reactors
         reactor = core.pool.reactor
         lot = reactor.lot
         parts = Parts(
-            face: EngineChannel(core: core, isWritable: descriptor.mode == .readWrite), core: core, pool: core.pool,
-            loop: ReactorConfined(core.loop))
+            face: EngineChannel(core: core, isWritable: descriptor.mode == .readWrite), core: core, pool: core.pool)
+        loop = ReactorConfined(core.loop)
     }
 
     func perform<Result: Sendable>(
         _ body: (isolated BdevChannel) async throws -> Result
     ) async throws -> Result { try await body(self) }
-
-    // MARK: Reading and writing
-
-    /// Reads into all of `buffer` from `offset`.
-    ///
-    /// - Throws: `BdevError`. The buffer is the caller's again in every case; after an error its contents are
-    ///   undefined.
-    public nonisolated(nonsending) func read(at offset: BdevOffset, into buffer: inout IOBuffer) async throws(BdevError)
-    {
-        if !reactor.isCurrent { return try await transferFromElsewhere(.read, buffer.memory, offset) }
-        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
-        let slot = unsafe try parts.face.prepare(.read, buffer.memory, offset)
-        unsafe try await run(slot)
-    }
-
-    /// Writes all of `buffer` at `offset`.
-    ///
-    /// - Throws: `BdevError`. After an error the blocks may hold the old data, the new, or a mixture by block.
-    public nonisolated(nonsending) func write(from buffer: borrowing IOBuffer, at offset: BdevOffset)
-        async throws(BdevError)
-    {
-        if !reactor.isCurrent { return try await transferFromElsewhere(.write, buffer.memory, offset) }
-        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
-        let slot = unsafe try parts.face.prepare(.write, buffer.memory, offset)
-        unsafe try await run(slot)
-    }
-
-    private func transferFromElsewhere(
-        _ type: IOType, _ memory: IOMemory, _ offset: BdevOffset
-    ) async throws(BdevError) {
-        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
-        let slot = unsafe try parts.face.prepare(type, memory, offset)
-        unsafe try await run(slot)
-    }
-
-    /// Reads into all of `buffers`, one after another, from `offset`: one I/O with as many segments.
-    ///
-    /// - Throws: as for ``read(at:into:)-(_,IOBuffer)``.
-    public nonisolated(nonsending) func read(
-        at offset: BdevOffset, into buffers: inout IOBufferList
-    ) async throws(BdevError) {
-        if !reactor.isCurrent { return try await transferFromElsewhere(.read, buffers, offset) }
-        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
-        let slot = unsafe try buffers.prepare(.read, offset, parts.face)
-        unsafe try await run(slot)
-    }
-
-    /// Writes all of `buffers`, one after another, at `offset`: one I/O with as many segments.
-    ///
-    /// - Throws: as for ``write(from:at:)-(IOBuffer,_)``.
-    public nonisolated(nonsending) func write(
-        from buffers: borrowing IOBufferList, at offset: BdevOffset
-    ) async throws(BdevError) {
-        if !reactor.isCurrent { return try await transferFromElsewhere(.write, buffers, offset) }
-        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
-        let slot = unsafe try buffers.prepare(.write, offset, parts.face)
-        unsafe try await run(slot)
-    }
-
-    private func transferFromElsewhere(
-        _ type: IOType, _ buffers: borrowing IOBufferList, _ offset: BdevOffset
-    ) async throws(BdevError) {
-        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
-        let slot = unsafe try buffers.prepare(type, offset, parts.face)
-        unsafe try await run(slot)
-    }
 
     // MARK: Memory
 
@@ -133,7 +67,7 @@ public import Reactors
     ///
     /// - Throws: `noMemory` when none is to be had now: wait for one with ``buffer(byteCount:)``, or use fewer.
     public func allocateBuffer(byteCount: Int) throws(BdevError) -> IOBuffer {
-        guard let buffer = parts.loop.value.allocateBuffer(byteCount: byteCount) else {
+        guard let buffer = loop.value.allocateBuffer(byteCount: byteCount) else {
             throw BdevError(
                 .noMemory, bdev: parts.core.bdev.name, "no buffer of \(byteCount) bytes is free on \(reactor.name)",
                 advice: "give buffers back, await buffer(byteCount:), or raise the pool's byteCountLimit")
@@ -191,39 +125,20 @@ public import Reactors
         if batch.count == 0 { return }
         let refusal = batch.submit(to: parts.face)
         if unsafe batch.control.pointee.remaining > 0 {
-            let spot = parts.loop.value.makeSpot()
+            let spot = loop.value.makeSpot()
             unsafe batch.control.pointee.spot = spot
             parts.pool.willPark()
             await reactor.park(at: spot)
             unsafe batch.control.pointee.spot = nil
-            parts.loop.value.release(spot)
-        } else {
-            if !parts.loop.value.spendSynchronousCompletions(batch.count) { await reactor.yieldTurn() }
+            loop.value.release(spot)
+        } else if !loop.value.spendSynchronousCompletions(batch.count) {
+            await reactor.yieldTurn()
         }
         if let refusal { throw refusal }
         if let (index, status) = batch.firstFailure() {
             throw parts.core.error(status, "I/O \(index) of a batch of \(batch.count) failed")
         }
     }
-
-    // MARK: The path of one I/O
-
-    @inline(__always)
-    private nonisolated(nonsending) func run(_ slot: Slot) async throws(BdevError) {
-        unsafe parts.core.start(slot, .task)
-        if unsafe slot.pointee.phase == .done {
-            if let failure = unsafe parts.finish(slot) { throw failure }
-            if !parts.loop.value.spendSynchronousCompletions() { await reactor.yieldTurn() }
-        } else {
-            parts.pool.willPark()
-            unsafe parts.loop.value.expectParking(at: slot.pointee.spot)
-            // A request that succeeds gives its slot back itself: nothing is left to do here, not even to hop back for
-            // it.
-            if await lot.park(on: parts.loop) { unsafe try await fail(ReactorConfined(slot)) }
-        }
-    }
-
-    private func fail(_ slot: ReactorConfined<Slot>) throws(BdevError) { throw unsafe parts.fail(slot.value) }
 
     // MARK: Closing
 

@@ -91,13 +91,12 @@ import Reactors
         pool.submitDepth &+= 1
         unsafe module.submit(IORequest(slot))
         pool.submitDepth &-= 1
-        switch unsafe slot.pointee.phase {
-        case .submitting: unsafe slot.pointee.phase = .inDevice
-        case .completedInline: unsafe completeInline(slot, sink)
-        case .free, .prepared, .inDevice, .queued, .done:
-            // The module kept the request, and something it did inside `submit` let others go on: nothing is left to do
-            // here.
-            break
+        // In any other phase the module kept the request, and something it did inside `submit` let others go on:
+        // nothing is left to do here.
+        if unsafe slot.pointee.phase == .submitting {
+            unsafe slot.pointee.phase = .inDevice
+        } else if unsafe slot.pointee.phase == .completedInline {
+            unsafe completeInline(slot, sink)
         }
     }
 
@@ -194,7 +193,7 @@ import Reactors
         result.read = unsafe counters[IOType.read.counterIndex]
         result.write = unsafe counters[IOType.write.counterIndex]
         result.unmap = unsafe counters[IOType.unmap.counterIndex]
-        for type in [IOType.flush, .reset, .writeZeroes, .abort] {
+        for type in IOType.allCases where ![.read, .write, .unmap].contains(type) {
             unsafe result.other.add(counters[type.counterIndex])
         }
         result.errors = errors
