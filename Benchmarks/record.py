@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from measure import TIMEOUT_SECONDS, DidNotRun, first_json, memory_file, run
@@ -98,15 +99,36 @@ def null_rates(program):
             for api in ("engine", "async", "batch")}
 
 
+def once(program, arguments):
+    """I/Os for each second on a CPU, of one run of a second."""
+    result = timed([program, *arguments, "-t", "1", "--output", "json"])
+    return sum(job["iops"] * job["runtime"] for job in jobs_of(result["output"])) / result["cpu"]
+
+
 def scaling(program):
-    """Two reactors against one, each second on a CPU counted: 2 is perfect."""
+    """Two reactors of one process against one, each second on a CPU counted: 2 is perfect.
+
+    Cores that share a clock or a cache do not scale by themselves, and neighbours come and go. So each round also runs
+    two processes side by side, one on each core, which share nothing: what they reach is what the machine gives.
+    """
     base = ["--null", "--api", "async", "-q", "128", *READ, "-C"]
-    one, two = rate(program, ["-m", "0x1", *base]), rate(program, ["-m", "0x3", *base])
-    return {"one": one, "two": two, "factor": round(2 * two["per_cpu_second"] / one["per_cpu_second"], 2)}
+    masks = ("0x1", "0x2")
+    factors, machine = [], []
+    for _ in range(9):
+        one = statistics.mean(once(program, ["-m", mask, *base]) for mask in masks)
+        two = once(program, ["-m", "0x3", *base])
+        with ThreadPoolExecutor(2) as pool:
+            apart = list(pool.map(lambda mask: once(program, ["-m", mask, *base]), masks))
+        factors.append(2 * two / one)
+        machine.append(sum(apart) / one)
+    factor, limit = statistics.median(factors), statistics.median(machine)
+    return {"factor": round(factor, 2), "factor_of_two_processes": round(limit, 2), "of_them": round(factor / limit, 2)}
 
 
 def executor(program):
-    return first_json(run([program, "--executor"]).stdout)
+    """Medians: what passes between two cores depends on whether both of them run at the moment."""
+    runs = [first_json(run([program, "--executor"]).stdout) for _ in range(7)]
+    return {key: round(statistics.median(run[key] for run in runs)) for key in runs[0]}
 
 
 def fio_rate(path, depth, size):
