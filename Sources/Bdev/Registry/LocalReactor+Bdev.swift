@@ -10,7 +10,7 @@ extension LocalReactor {
         let module = try await bdev.driver.makeChannel(on: self, requests: RequestTable(pool: pool))
         // Somebody else may have made it while the module worked.
         if let core = pool.channel(for: key) {
-            module.close()
+            await module.close()
             return core.retained()
         }
         let core = ChannelCore(bdev: bdev, module: module, pool: pool)
@@ -23,7 +23,7 @@ extension LocalReactor {
         if core.userCount > 0 { return }
         let pool = core.pool
         pool.removeChannel(for: ObjectIdentifier(core.bdev))
-        core.module.close()
+        await core.module.close()
         await core.bdev.retire(core.statistics)
     }
 

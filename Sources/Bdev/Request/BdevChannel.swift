@@ -162,6 +162,13 @@ public import Reactors
 }
 
 extension LocalReactor {
+    /// The synchronous face of a channel of this reactor: what ``BdevChannel/engine`` is, for code that is isolated to
+    /// the reactor itself, such as a module that makes a channel of its own. Traps on another reactor.
+    public func engine(of channel: BdevChannel) -> EngineChannel {
+        precondition(channel.reactor === reactor, "a channel's synchronous face is used on its own reactor")
+        return channel.parts.face
+    }
+
     func openChannel(_ descriptor: BdevDescriptor) async throws(BdevError) -> BdevChannel {
         BdevChannel(core: try await acquireChannel(descriptor.bdev), descriptor: descriptor)
     }

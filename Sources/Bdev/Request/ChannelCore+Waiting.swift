@@ -121,7 +121,7 @@ extension ChannelCore {
         switch unsafe slot.pointee.sink {
         case .task: return unsafe slot.pointee.spot
         case .batch: return unsafe slot.pointee.batch!.pointee.spot
-        case .handler, .parent: return nil
+        case .handler, .parent, .upper, .observer: return nil
         }
     }
 

@@ -158,6 +158,8 @@ import Reactors
             unsafe tellBatch(slot)
         case .parent:
             unsafe tellParent(slot)
+        case .upper, .observer:
+            unsafe tellUpper(slot, sink)
         }
     }
 

@@ -167,7 +167,7 @@ public import Reactors
 
     @inline(__always)
     private func prepare(_ type: IOType, _ offset: BdevOffset, _ count: UInt64) throws(BdevError) -> Slot {
-        if core.accepted.rawValue & permitted.rawValue & (1 << UInt32(type.rawValue)) == 0 { throw refuse(type) }
+        if !mayDo(type) { throw refuse(type) }
         var start = offset.value
         if offset.isBytes {
             guard let blocks = core.shape.blocks(bytes: offset.value) else { throw refuseOffset(type, offset) }
@@ -180,8 +180,13 @@ public import Reactors
         unsafe slot.pointee.startBlock = start
         unsafe slot.pointee.blockCount = count
         unsafe slot.pointee.channel = Unmanaged.passUnretained(self)
-        inFlight &+= 1
+        enter()
         return unsafe slot
+    }
+
+    @inline(__always)
+    func mayDo(_ type: IOType) -> Bool {
+        core.accepted.rawValue & permitted.rawValue & (1 << UInt32(type.rawValue)) != 0
     }
 
     /// Gives a prepared slot back unused.
@@ -235,6 +240,9 @@ public import Reactors
     }
 
     // MARK: Closing
+
+    @inline(__always)
+    func enter() { inFlight &+= 1 }
 
     @inline(__always)
     func leave() {

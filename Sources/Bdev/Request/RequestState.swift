@@ -35,6 +35,10 @@ public import Reactors
         case batch
         /// The request this one is a part of.
         case parent
+        /// The request of the bdev above that was handed on.
+        case upper
+        /// As `upper`, but its module is told first.
+        case observer
     }
 
     // What.
@@ -80,8 +84,12 @@ public import Reactors
 
     /// What only requests that are split, bounced or emulated need.
     var detour: Detour?
-    /// The request this one is a part of.
+    /// The request this one is a part of, or does for the bdev above.
     var parent: UnsafeMutablePointer<RequestState>?
+
+    /// Whether `extras` holds anything. False in a free slot.
+    var hasExtras = false
+    var extras = RequestExtras()
 
     init(index: UInt32, core: ChannelCore, spot: ParkingSpot, memory: IOMemory) {
         self.index = index
