@@ -15,6 +15,8 @@ actor RegisteredBdev {
     nonisolated let supportedTypes: IOTypes
     nonisolated let driver: any BdevDriver
     nonisolated let home: Reactor
+    nonisolated let holds: HoldCoordinator
+    nonisolated let resetDrainTimeout: Duration
     private nonisolated let currentBlockCount: Atomic<UInt64>
     private nonisolated let removing = Atomic<Bool>(false)
 
@@ -26,7 +28,7 @@ actor RegisteredBdev {
     private var retired = IOStatistics()
     private var lastClose: ParkingSpot?
 
-    init(_ properties: BdevProperties, uuid: BdevUUID, module: String, driver: any BdevDriver, home: Reactor) {
+    init(_ properties: BdevProperties, uuid: BdevUUID, module: String, driver: any BdevDriver, reactors: [Reactor]) {
         name = properties.name
         self.uuid = uuid
         productName = properties.productName
@@ -34,7 +36,9 @@ actor RegisteredBdev {
         geometry = properties.geometry
         supportedTypes = properties.supportedTypes
         self.driver = driver
-        self.home = home
+        home = reactors[0]
+        holds = HoldCoordinator(reactors: reactors)
+        resetDrainTimeout = properties.resetDrainTimeout
         aliases = Set(properties.aliases)
         currentBlockCount = Atomic(properties.geometry.blockCount)
     }
