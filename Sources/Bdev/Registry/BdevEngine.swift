@@ -109,7 +109,7 @@ public actor BdevEngine {
         await bdev.removeAlias(alias)
     }
 
-    private func find(_ name: String) throws(BdevError) -> RegisteredBdev {
+    func find(_ name: String) throws(BdevError) -> RegisteredBdev {
         if let bdev = names[name] { return bdev }
         let known = bdevs.map(\.name)
         throw BdevError(

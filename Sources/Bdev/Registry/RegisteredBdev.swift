@@ -18,6 +18,7 @@ actor RegisteredBdev {
     nonisolated let holds: HoldCoordinator
     nonisolated let resetDrainTimeout: Duration
     private nonisolated let currentBlockCount: Atomic<UInt64>
+    private nonisolated let currentLimiter = ThreadLock<RateLimiter?>(nil)
     private nonisolated let removing = Atomic<Bool>(false)
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe home.asUnownedSerialExecutor() }
@@ -44,6 +45,11 @@ actor RegisteredBdev {
     }
 
     nonisolated var blockCount: UInt64 { currentBlockCount.load(ordering: .acquiring) }
+    /// Who says when an I/O may begin; nil: nobody.
+    nonisolated var limiter: RateLimiter? {
+        get { currentLimiter.withLock { $0 } }
+        set { currentLimiter.withLock { $0 = newValue } }
+    }
     nonisolated var isRemoved: Bool { removing.load(ordering: .acquiring) }
 
     // MARK: Descriptors

@@ -186,7 +186,7 @@ extension ChannelCore {
         unsafe child.pointee.type = .write
         unsafe child.pointee.startBlock = child.pointee.tag
         unsafe child.pointee.submitTick = clock.now()
-        if detour.status.isSuccess { return unsafe submitChildAgain(child) }
+        if detour.status.isSuccess { return unsafe isAdmitted(child) ? submitAgain(child) : () }
         unsafe child.pointee.status = detour.status
         unsafe tellParent(child)
     }

@@ -25,9 +25,9 @@ extension ChannelCore {
     /// What comes after the gate.
     private func proceed(_ slot: Slot) {
         if unsafe !isPlain(slot) { return unsafe startDetour(slot) }
+        if unsafe !isAdmitted(slot) { return }
         if unsafe slot.pointee.isStarting { return unsafe dispatch(slot, slot.pointee.sink) }
-        if !module.noMemory.isEmpty { return unsafe enqueueBehindOthers(slot) }
-        unsafe submitLate(slot)
+        unsafe submitAgain(slot)
     }
 
     /// Does an I/O of the layer's own, past whatever holds others up, and waits for it.
@@ -54,10 +54,10 @@ extension ChannelCore {
         return status
     }
 
-    /// Submits a child once more, which has come back and is to do something else.
-    func submitChildAgain(_ child: Slot) {
-        if !module.noMemory.isEmpty { return unsafe enqueueBehindOthers(child) }
-        unsafe submitLate(child)
+    /// Submits a request that has waited, or a child that has come back and is to do something else.
+    func submitAgain(_ slot: Slot) {
+        if !module.noMemory.isEmpty { return unsafe enqueueBehindOthers(slot) }
+        unsafe submitLate(slot)
     }
 
     /// Ends a request that never came to the device.

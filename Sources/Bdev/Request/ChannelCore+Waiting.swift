@@ -110,7 +110,7 @@ extension ChannelCore {
             // A request that is done by its parts ends with them: those the device has finish by themselves.
             if unsafe pool.starved.contains(slot) { unsafe abortDetour(slot) }
         }
-        while let slot = unsafe gate.held.popFirst() {
+        while let slot = unsafe gate.held.popFirst() ?? limited.requests.popFirst() {
             unsafe slot.pointee.status = .aborted
             unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
         }
@@ -146,11 +146,16 @@ extension ChannelCore {
         }
     }
 
+    /// Takes a request out of whatever it waits in.
+    private func isTakenOut(_ slot: Slot) -> Bool {
+        unsafe module.noMemory.requests.remove(slot) || gate.held.remove(slot) || limited.requests.remove(slot)
+    }
+
     func abort(_ slot: Slot) {
         if unsafe slot.pointee.detour != nil { return unsafe abortDetour(slot) }
         switch unsafe slot.pointee.phase {
         case .queued:
-            if unsafe (module.noMemory.requests.remove(slot) || gate.held.remove(slot)) {
+            if unsafe isTakenOut(slot) {
                 unsafe slot.pointee.status = .aborted
                 unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
             }

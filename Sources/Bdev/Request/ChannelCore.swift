@@ -19,8 +19,19 @@ import Reactors
     let shape: ChannelShape
     /// Who holds I/O up here.
     let gate: IOGate
-    /// Requests go to the module as they are: none of them has to be split, and nobody holds them up.
-    private(set) var isDirect: Bool
+    /// What waits for its turn under the bdev's limits.
+    var limited: LimitedQueue
+    private(set) var route: Route
+
+    /// How a request goes to the module.
+    enum Route {
+        /// As it is: none has to be split, and nobody holds them up.
+        case direct
+        /// As it is, when the bdev's limits allow.
+        case limited
+        /// Something else may stand in its way.
+        case indirect
+    }
     /// Changes when the bdev is resized.
     var blockCount: UInt64
     /// What is accepted now: nothing once the bdev is being removed.
@@ -42,7 +53,8 @@ import Reactors
         let geometry = bdev.geometry
         shape = ChannelShape(geometry, native: bdev.supportedTypes)
         self.gate = gate
-        isDirect = shape.isPlain && !gate.isHolding
+        limited = LimitedQueue(bdev.limiter)
+        route = Self.route(shape, gate, limited)
         // It may have been resized, or begun to go away, since it was registered.
         blockCount = bdev.blockCount
         accepted = bdev.isRemoved ? [] : bdev.supportedTypes.withEmulated
@@ -61,7 +73,7 @@ import Reactors
     func start(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
-        if isDirect { unsafe dispatch(slot, sink) } else { unsafe startIndirectly(slot) }
+        if route == .direct { unsafe dispatch(slot, sink) } else { unsafe startElsewise(slot, sink) }
     }
 
     /// Starts a prepared request without data, or one that only some devices do themselves.
@@ -87,7 +99,7 @@ import Reactors
     private func startUndirected(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
-        if unsafe isDirect && shape.native.contains(slot.pointee.type) {
+        if unsafe route != .indirect && shape.native.contains(slot.pointee.type) {
             unsafe dispatch(slot, sink)
         } else {
             unsafe startIndirectly(slot)
@@ -101,8 +113,19 @@ import Reactors
         unsafe tell(slot, sink, insideSubmit: true)
     }
 
-    /// Somebody begins or ends to hold I/O up.
-    func gateChanged() { isDirect = shape.isPlain && !gate.isHolding }
+    @inline(never)
+    private func startElsewise(_ slot: Slot, _ sink: RequestState.Sink) {
+        if route == .indirect { return unsafe startIndirectly(slot) }
+        if unsafe isAdmitted(slot) { unsafe dispatch(slot, sink) }
+    }
+
+    /// Somebody begins or ends to hold I/O up, or there are other limits.
+    func gateChanged() { route = Self.route(shape, gate, limited) }
+
+    private static func route(_ shape: ChannelShape, _ gate: IOGate, _ limited: borrowing LimitedQueue) -> Route {
+        if !shape.isPlain || gate.isHolding { return .indirect }
+        return unsafe limited.limiter == nil ? .direct : .limited
+    }
 
     /// Hands a request to the module, or to the end of the queue when the device has no room.
     @inline(__always)

@@ -149,7 +149,7 @@ extension ChannelCore {
             guard let child = unsafe makeChild(slot, detour) else { break }
             detour.outstanding += 1
             unsafe child.pointee.submitTick = clock.now()
-            unsafe dispatch(child, .parent)
+            if unsafe isAdmitted(child) { unsafe dispatch(child, .parent) }
         }
         detour.isPumping = false
         if detour.outstanding > 0 { return }
