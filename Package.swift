@@ -28,9 +28,11 @@ let libraries: [Target] = [
             .product(name: "Logging", package: "swift-log"), .product(name: "SystemPackage", package: "swift-system"),
         ],
         path: "Sources/Modules/Uring"),
+    .target(name: "PassthruBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Passthru"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
-        name: "BdevConfiguration", dependencies: ["Bdev", "MallocBdev", "NullBdev", "Reactors", "UringBdev"],
+        name: "BdevConfiguration",
+        dependencies: ["Bdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "UringBdev"],
         path: "Sources/Control/BdevConfiguration"),
 ]
 
@@ -101,7 +103,8 @@ let package = Package(
         .library(name: "BdevConfiguration", targets: ["BdevConfiguration"]),
         .library(name: "MallocBdev", targets: ["MallocBdev"]),
         .library(name: "UringBdev", targets: ["UringBdev"]),
-        .library(name: "BdevModules", targets: ["NullBdev", "MallocBdev", "UringBdev"]),
+        .library(name: "PassthruBdev", targets: ["PassthruBdev"]),
+        .library(name: "BdevModules", targets: ["NullBdev", "MallocBdev", "UringBdev", "PassthruBdev"]),
         .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],
     traits: [

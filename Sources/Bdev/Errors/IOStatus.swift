@@ -45,6 +45,9 @@ public struct IOStatus: Hashable, Sendable {
     /// This kind of I/O is not done: what a module answers to a type it did not announce.
     public static var notSupported: IOStatus { system(.notSupported) }
 
+    /// The device is not there any more.
+    public static var removed: IOStatus { system(.operationNotSupportedByDevice) }
+
     /// A system call's failure.
     public static func system(_ errno: Errno) -> IOStatus { IOStatus(.systemError, detail: errno.rawValue) }
 

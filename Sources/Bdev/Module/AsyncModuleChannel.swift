@@ -43,7 +43,7 @@ open class AsyncModuleChannel: BdevModuleChannel {
         if let spot = idleWorkers.popLast() { loop.unpark(spot) }
     }
 
-    open override func close() {
+    open override func close() async {
         isClosed = true
         for spot in idleWorkers { loop.unpark(spot) }
         idleWorkers = []

@@ -25,8 +25,12 @@ open class BdevModuleChannel {
     /// the default.
     open func abort(_ token: RequestToken) {}
 
+    /// A request that was forwarded with `observed: true` has come back from the bdev below with `status`. Complete it,
+    /// or do something else with it: it is the module's again.
+    open func forwardCompleted(_ request: consuming IORequest, _ status: IOStatus) { request.complete(status) }
+
     /// The last call: nothing is outstanding and nothing more will come.
-    open func close() {}
+    open func close() async {}
 }
 
 /// Requests the device had no room for, in the order they came.

@@ -82,7 +82,7 @@ public actor BdevEngine {
         }
         var complete = properties
         complete.aliases = all.subtracting([name]).sorted()
-        let bdev = RegisteredBdev(complete, uuid: uuid, module: module, driver: driver, home: home)
+        let bdev = RegisteredBdev(complete, uuid: uuid, module: module, driver: driver, reactors: reactors)
         bdevs.append(bdev)
         for candidate in all { names[candidate] = bdev }
     }
@@ -109,7 +109,7 @@ public actor BdevEngine {
         await bdev.removeAlias(alias)
     }
 
-    private func find(_ name: String) throws(BdevError) -> RegisteredBdev {
+    func find(_ name: String) throws(BdevError) -> RegisteredBdev {
         if let bdev = names[name] { return bdev }
         let known = bdevs.map(\.name)
         throw BdevError(
@@ -117,7 +117,7 @@ public actor BdevEngine {
             advice: known.isEmpty ? "no bdev is registered" : "there are \(known.joined(separator: ", "))")
     }
 
-    private func find(_ name: String, of module: String) throws(BdevError) -> RegisteredBdev {
+    func find(_ name: String, of module: String) throws(BdevError) -> RegisteredBdev {
         let bdev = try find(name)
         if bdev.moduleName == module { return bdev }
         throw BdevError(.noSuchBdev, bdev: name, "the bdev belongs to module '\(bdev.moduleName)', not to '\(module)'")
@@ -150,6 +150,7 @@ public actor BdevEngine {
         try await bdev.beginRemoval()
         removalCount += 1
         await stopChannels(of: bdev)
+        await bdev.holds.settle()
         await bdev.waitUntilClosed()
         for (name, registered) in names where registered === bdev { names[name] = nil }
         bdevs.removeAll { $0 === bdev }

@@ -15,7 +15,10 @@ actor RegisteredBdev {
     nonisolated let supportedTypes: IOTypes
     nonisolated let driver: any BdevDriver
     nonisolated let home: Reactor
+    nonisolated let holds: HoldCoordinator
+    nonisolated let resetDrainTimeout: Duration
     private nonisolated let currentBlockCount: Atomic<UInt64>
+    private nonisolated let currentLimiter = ThreadLock<RateLimiter?>(nil)
     private nonisolated let removing = Atomic<Bool>(false)
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe home.asUnownedSerialExecutor() }
@@ -26,7 +29,7 @@ actor RegisteredBdev {
     private var retired = IOStatistics()
     private var lastClose: ParkingSpot?
 
-    init(_ properties: BdevProperties, uuid: BdevUUID, module: String, driver: any BdevDriver, home: Reactor) {
+    init(_ properties: BdevProperties, uuid: BdevUUID, module: String, driver: any BdevDriver, reactors: [Reactor]) {
         name = properties.name
         self.uuid = uuid
         productName = properties.productName
@@ -34,12 +37,19 @@ actor RegisteredBdev {
         geometry = properties.geometry
         supportedTypes = properties.supportedTypes
         self.driver = driver
-        self.home = home
+        home = reactors[0]
+        holds = HoldCoordinator(reactors: reactors)
+        resetDrainTimeout = properties.resetDrainTimeout
         aliases = Set(properties.aliases)
         currentBlockCount = Atomic(properties.geometry.blockCount)
     }
 
     nonisolated var blockCount: UInt64 { currentBlockCount.load(ordering: .acquiring) }
+    /// Who says when an I/O may begin; nil: nobody.
+    nonisolated var limiter: RateLimiter? {
+        get { currentLimiter.withLock { $0 } }
+        set { currentLimiter.withLock { $0 = newValue } }
+    }
     nonisolated var isRemoved: Bool { removing.load(ordering: .acquiring) }
 
     // MARK: Descriptors

@@ -108,10 +108,8 @@ public import Reactors
     public func reset() async throws(BdevError) { try await perform(.reset, .block(0), .blocks(0)) }
 
     private func perform(_ type: IOType, _ offset: BdevOffset, _ count: BdevLength) async throws(BdevError) {
-        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
-        let slot = unsafe try parts.face.prepare(type, offset, count)
-        if count.value == 0, type != .flush, type != .reset { return unsafe parts.face.abandon(slot) }
-        unsafe try await run(slot)
+        await waitForRoom()
+        unsafe try await finishOther(parts.face.prepare(type, offset, count))
     }
 
     // MARK: Batches
@@ -162,6 +160,13 @@ public import Reactors
 }
 
 extension LocalReactor {
+    /// The synchronous face of a channel of this reactor: what ``BdevChannel/engine`` is, for code that is isolated to
+    /// the reactor itself, such as a module that makes a channel of its own. Traps on another reactor.
+    public func engine(of channel: BdevChannel) -> EngineChannel {
+        precondition(channel.reactor === reactor, "a channel's synchronous face is used on its own reactor")
+        return channel.parts.face
+    }
+
     func openChannel(_ descriptor: BdevDescriptor) async throws(BdevError) -> BdevChannel {
         BdevChannel(core: try await acquireChannel(descriptor.bdev), descriptor: descriptor)
     }

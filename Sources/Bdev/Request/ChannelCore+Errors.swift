@@ -32,6 +32,7 @@ extension ChannelCore {
         case .permissionDenied, .notPermitted, .readOnlyFileSystem: .notPermitted
         case .noMemory: .noMemory
         case .canceled: .aborted
+        case .operationNotSupportedByDevice: .removed
         default: .deviceFailed
         }
     }

@@ -79,7 +79,7 @@ public import Reactors
     ) throws(BdevError) {
         let slot = unsafe try prepare(type, offset, count)
         unsafe assign(slot, tag, handler)
-        unsafe core.startWithoutData(slot, .handler)
+        unsafe core.startOther(slot, .handler)
     }
 
     @inline(__always)
@@ -165,9 +165,23 @@ public import Reactors
         return unsafe slot
     }
 
+    /// The first block of a second range of the I/O, checked.
+    func blocks(of offset: BdevOffset, for type: IOType, count: BdevLength) throws(BdevError) -> UInt64 {
+        if !mayDo(type) { throw refuse(type) }
+        guard let start = offset.isBytes ? core.shape.blocks(bytes: offset.value) : offset.value else {
+            throw refuseOffset(type, offset)
+        }
+        guard let blocks = count.isBytes ? core.shape.blocks(bytes: count.value) : count.value else {
+            throw refuseLength(type, count.value)
+        }
+        let (end, overflow) = start.addingReportingOverflow(blocks)
+        if overflow || end > core.blockCount { throw refuseRange(type, start, blocks) }
+        return start
+    }
+
     @inline(__always)
     private func prepare(_ type: IOType, _ offset: BdevOffset, _ count: UInt64) throws(BdevError) -> Slot {
-        if core.accepted.rawValue & permitted.rawValue & (1 << UInt32(type.rawValue)) == 0 { throw refuse(type) }
+        if !mayDo(type) { throw refuse(type) }
         var start = offset.value
         if offset.isBytes {
             guard let blocks = core.shape.blocks(bytes: offset.value) else { throw refuseOffset(type, offset) }
@@ -180,8 +194,13 @@ public import Reactors
         unsafe slot.pointee.startBlock = start
         unsafe slot.pointee.blockCount = count
         unsafe slot.pointee.channel = Unmanaged.passUnretained(self)
-        inFlight &+= 1
+        enter()
         return unsafe slot
+    }
+
+    @inline(__always)
+    func mayDo(_ type: IOType) -> Bool {
+        core.accepted.rawValue & permitted.rawValue & (1 << UInt32(type.rawValue)) != 0
     }
 
     /// Gives a prepared slot back unused.
@@ -206,7 +225,9 @@ public import Reactors
 
     @inline(never)
     private func refuseLength(_ type: IOType, _ byteCount: UInt64) -> BdevError {
-        BdevError(
+        // Who may not do it at all is told so first.
+        if !mayDo(type) { return refuse(type) }
+        return BdevError(
             .misaligned, bdev: name,
             "cannot \(type) \(byteCount) bytes: a length is one or more blocks of \(core.shape.blockByteCount) bytes"
         )
@@ -235,6 +256,9 @@ public import Reactors
     }
 
     // MARK: Closing
+
+    @inline(__always)
+    func enter() { inFlight &+= 1 }
 
     @inline(__always)
     func leave() {

@@ -35,6 +35,12 @@ public import Reactors
         case batch
         /// The request this one is a part of.
         case parent
+        /// The request of the bdev above that was handed on.
+        case upper
+        /// As `upper`, but its module is told first.
+        case observer
+        /// A task of the layer itself, which frees the slot.
+        case inside
     }
 
     // What.
@@ -45,6 +51,8 @@ public import Reactors
     var abortedGeneration: UInt16 = .max
     /// The call that submitted it is on the stack, and looks for itself whether it is done.
     var isStarting = false
+    /// A task of the layer sees it through: a reset, an emulated compare-and-write.
+    var isCoordinated = false
     /// Counts the uses of this slot, so that a stale token is recognized.
     @usableFromInline var generation: UInt16 = 0
     @usableFromInline let index: UInt32
@@ -80,8 +88,12 @@ public import Reactors
 
     /// What only requests that are split, bounced or emulated need.
     var detour: Detour?
-    /// The request this one is a part of.
+    /// The request this one is a part of, or does for the bdev above.
     var parent: UnsafeMutablePointer<RequestState>?
+
+    /// Whether `extras` holds anything. False in a free slot.
+    var hasExtras = false
+    var extras = RequestExtras()
 
     init(index: UInt32, core: ChannelCore, spot: ParkingSpot, memory: IOMemory) {
         self.index = index

@@ -1,12 +1,14 @@
 public import Bdev
 public import MallocBdev
 public import NullBdev
+public import PassthruBdev
 public import UringBdev
 
 /// The modules of this package that a configuration can make bdevs with, and the methods to do it.
 public struct StandardModules: Sendable {
     public let malloc = MallocModule()
     public let null = NullModule()
+    public let passthru = PassthruModule()
     public let uring: UringModule
 
     /// - Parameter uring: another than the standard one, such as one with a logger of its own.
@@ -19,6 +21,7 @@ public struct StandardModules: Sendable {
         try await engine.register(malloc)
         try await engine.register(null)
         try await engine.register(uring)
+        try await engine.register(passthru)
     }
 
     /// The methods that make and delete their bdevs, and those that are accepted for the sake of saved configurations.
@@ -28,11 +31,14 @@ public struct StandardModules: Sendable {
         registry.add(MallocDelete(module: malloc))
         registry.add(NullCreate(module: null))
         registry.add(NullDelete(module: null))
+        registry.add(PassthruCreate(module: passthru))
+        registry.add(PassthruDelete(module: passthru))
         for kind in ["bdev_uring", "bdev_aio"] {
             registry.add(UringCreate(name: "\(kind)_create", module: uring))
             registry.add(UringDelete(name: "\(kind)_delete", module: uring))
             registry.add(UringRescan(name: "\(kind)_rescan", module: uring))
         }
+        registry.add(SetLimits())
         for method in AcceptedMethod.all { registry.add(method) }
         return registry
     }

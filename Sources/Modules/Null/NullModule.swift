@@ -84,7 +84,7 @@ private final class ParkedNullChannel: BdevModuleChannel {
     }
 
     override func submit(_ request: consuming IORequest) { poller.waiting.append(request) }
-    override func close() { remove() }
+    override func close() async { remove() }
 }
 
 private final class NullPoller: Poller {

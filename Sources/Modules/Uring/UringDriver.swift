@@ -139,7 +139,7 @@ final class UringChannel: BdevModuleChannel {
 
     override func abort(_ token: RequestToken) { queue.abort(token) }
 
-    override func close() {
+    override func close() async {
         driver.forget(reference)
         queue.close()
     }

@@ -242,7 +242,7 @@ final class TestChannel: BdevModuleChannel {
 
     override func submit(_ request: consuming IORequest) { device.submit(request, self) }
     override func abort(_ token: RequestToken) { device.abort(token, self) }
-    override func close() { device.close() }
+    override func close() async { device.close() }
 }
 
 /// A module whose bdevs are test devices.

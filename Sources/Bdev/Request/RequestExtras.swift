@@ -1,0 +1,63 @@
+import Reactors
+
+// SAFETY (below): what it points to belongs to the caller, who waits for the request.
+
+/// The parts of a request that reads, writes and most others do not have. Clean while the slot is free or the request
+/// has none, so that those pay nothing for it.
+@usableFromInline
+@safe struct RequestExtras {
+    /// Compare-and-write: the data to be written; the request's own memory is what is compared.
+    var second = Segments()
+    /// The metadata of a bdev that keeps it apart; empty without any.
+    var metadata = Segments()
+    /// Copy: the first block of the source.
+    var sourceBlock: UInt64 = 0
+    /// What the device answered: an offset in blocks, or a command's own result.
+    var result: UInt64 = 0
+    /// What is done to a zone.
+    var zoneAction = ZoneAction.close
+    /// A command of the device's own.
+    var command = NVMeCommand()
+}
+
+/// Memory in one piece or in several.
+@usableFromInline
+@safe struct Segments {
+    /// One piece.
+    var memory: IOMemory?
+    /// Several; `memory` is unused then.
+    var list: UnsafePointer<IOMemory>?
+    var count = 0
+
+    init() { unsafe list = nil }
+
+    init(_ memory: IOMemory) {
+        self.memory = memory
+        unsafe list = nil
+        count = 1
+    }
+
+    init(_ list: UnsafePointer<IOMemory>, _ count: Int) {
+        unsafe self.list = list
+        self.count = count
+    }
+
+    /// A request's own.
+    init(of slot: Slot) {
+        unsafe memory = slot.pointee.memory
+        unsafe list = slot.pointee.segments
+        unsafe count = slot.pointee.segmentCount
+    }
+
+    subscript(index: Int) -> IOMemory {
+        precondition(index >= 0 && index < count, "a request has no such segment")
+        if let list = unsafe list { return unsafe list[index] }
+        return memory!
+    }
+
+    var byteCount: Int {
+        var sum = 0
+        for index in 0..<count { sum += self[index].byteCount }
+        return sum
+    }
+}
