@@ -40,6 +40,8 @@ public struct BdevGeometry: Sendable, Hashable {
     public var isMetadataInterleaved = false
     /// What the metadata says about its block, so that damage and misplacement are found; nil: nothing.
     public var protection: ProtectionInformation?
+    /// How the bdev is cut into zones; nil: it has none.
+    public var zones: ZoneGeometry?
     /// The NUMA node the device is nearest to; nil: none in particular.
     public var node: Int?
 
@@ -93,6 +95,9 @@ public struct BdevGeometry: Sendable, Hashable {
         if segmentCountLimit < 0 || segmentByteCountLimit < 0 { throw refuse("a negative segment limit") }
         if segmentByteCountLimit > 0 && segmentByteCountLimit < blockByteCount {
             throw refuse("segments of at most \(segmentByteCountLimit) bytes, less than a block")
+        }
+        if let zones, zones.blockCount == 0 || blockCount % zones.blockCount != 0 {
+            throw refuse("\(blockCount) blocks in zones of \(zones.blockCount)")
         }
         try validateMetadata(name: name)
     }
