@@ -18,14 +18,14 @@ public actor BdevEngine {
     private var isStopping = false
     /// Bdevs on their way out.
     private var removalCount = 0
-    /// Tasks that wait for one of them to be gone.
-    private var removalWaiters: [ParkingSpot] = []
+    private let changes: ChangeSignal
 
     /// - Parameter reactors: at least one. The engine's own work is done on the first.
     public init(reactors: [Reactor]) {
         precondition(!reactors.isEmpty, "a bdev engine needs at least one reactor")
         self.reactors = reactors
         home = reactors[0]
+        changes = ChangeSignal(home: reactors[0])
     }
 
     public init(group: ReactorGroup) { self.init(reactors: group.reactors) }
@@ -56,9 +56,9 @@ public actor BdevEngine {
         if isStopping { return }
         isStopping = true
         while let last = bdevs.last {
-            do { try await takeAway(last) } catch { await waitForRemoval() }
+            do { try await takeAway(last) } catch { await changes.wait() }
         }
-        while removalCount > 0 { await waitForRemoval() }
+        while removalCount > 0 { await changes.wait() }
         for module in modules.reversed() { await module.stop() }
         modules = []
     }
@@ -82,7 +82,7 @@ public actor BdevEngine {
         }
         var complete = properties
         complete.aliases = all.subtracting([name]).sorted()
-        let bdev = RegisteredBdev(complete, uuid: uuid, module: module, driver: driver, home: home)
+        let bdev = RegisteredBdev(complete, uuid: uuid, module: module, driver: driver, changes: changes, home: home)
         bdevs.append(bdev)
         for candidate in all { names[candidate] = bdev }
     }
@@ -127,10 +127,29 @@ public actor BdevEngine {
 
     /// Opens a bdev by its name or an alias.
     ///
-    /// - Throws: `noSuchBdev`, or `removed` when it is on its way out.
+    /// - Throws: `noSuchBdev`; `removed` when it is on its way out; `claimed`, naming the owner, for writing a bdev
+    ///   that has been claimed.
     public func open(_ name: String, mode: BdevDescriptor.Mode = .readOnly) async throws(BdevError) -> BdevDescriptor {
+        try await open(name, mode, nil)
+    }
+
+    /// Opens a bdev, and calls `onEvent` on `reactor` with whatever happens to it until the descriptor is closed.
+    ///
+    /// `onEvent` runs between the reactor's other jobs and must not block. Cost: a message for each event.
+    ///
+    /// - Throws: as ``open(_:mode:)``.
+    public func open(
+        _ name: String, mode: BdevDescriptor.Mode = .readOnly, on reactor: Reactor,
+        onEvent: @escaping @Sendable (isolated LocalReactor, BdevEvent) -> Void
+    ) async throws(BdevError) -> BdevDescriptor {
+        try await open(name, mode, EventListener(reactor: reactor, body: onEvent))
+    }
+
+    func open(
+        _ name: String, _ mode: BdevDescriptor.Mode, _ listener: EventListener?
+    ) async throws(BdevError) -> BdevDescriptor {
         let bdev = try find(name)
-        let descriptor = BdevDescriptor(bdev: bdev, mode: mode)
+        let descriptor = BdevDescriptor(bdev: bdev, mode: mode, listener: listener)
         try await bdev.add(descriptor)
         return descriptor
     }
@@ -155,16 +174,7 @@ public actor BdevEngine {
         bdevs.removeAll { $0 === bdev }
         await bdev.driver.destroy()
         removalCount -= 1
-        for spot in removalWaiters { home.loop.unpark(spot) }
-        removalWaiters = []
-    }
-
-    /// Returns when one of the removals under way has ended.
-    private func waitForRemoval() async {
-        let spot = home.loop.makeSpot()
-        removalWaiters.append(spot)
-        await home.park(at: spot)
-        home.loop.release(spot)
+        changes.signal()
     }
 
     private func stopChannels(of bdev: RegisteredBdev) async {
@@ -175,7 +185,11 @@ public actor BdevEngine {
         let bdev = try find(name, of: module)
         guard let descriptors = try await bdev.resize(blockCount) else { return }
         for reactor in reactors { await reactor.local.adopt(blockCount: blockCount, of: bdev) }
-        for descriptor in descriptors { descriptor.bdevWasResized(to: blockCount) }
+        for descriptor in descriptors { descriptor.send(.resized(blockCount: blockCount)) }
+    }
+
+    func pushMediaEvents(_ events: [MediaEvent], of name: String, module: String) async throws(BdevError) -> Int {
+        try await find(name, of: module).pushMediaEvents(events)
     }
 
     // MARK: Looking
@@ -202,9 +216,4 @@ public actor BdevEngine {
         sum.ticksPerSecond = home.backend.clock.ticksPerSecond
         return sum
     }
-}
-
-extension RegisteredBdev {
-    func insertAlias(_ alias: String) { aliases.insert(alias) }
-    func removeAlias(_ alias: String) { aliases.remove(alias) }
 }
