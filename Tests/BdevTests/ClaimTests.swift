@@ -158,13 +158,13 @@ struct ClaimTests {
             let other = TestModule(name: "raid")
             try await scene.engine.register(other)
             let first = try await scene.engine.open("disk"), second = try await scene.engine.open("disk")
-            try await other.host.value.claim(first, .readManyWriteOne, label: "set 3")
+            try await other.host.value.claim(first, .readManyWriteOne, label: "a")
             let error = await failure { () throws(BdevError) in
                 try await scene.module.host.value.claim(second, .exclusiveWrite)
             }
             #expect(
                 error?.description
-                    == "disk: cannot claim exclusive_write: module 'raid' (read_many_write_one, \"set 3\") has claimed it"
+                    == "disk: cannot claim exclusive_write: module 'raid' (read_many_write_one, \"a\") has claimed it"
             )
             await first.close()
             await second.close()
