@@ -35,6 +35,9 @@ actor RegisteredBdev {
     private(set) var descriptors: [BdevDescriptor] = []
     /// In the order they were made; all of one kind.
     var claims: [HeldClaim] = []
+    private var examinationCount = 0
+    /// Its first examination is over: it is listed.
+    private(set) var isAnnounced = false
     private var retired = IOStatistics()
 
     init(
@@ -76,6 +79,26 @@ actor RegisteredBdev {
         descriptors.removeAll { $0 === descriptor }
         endClaim(of: descriptor)
     }
+
+    // MARK: Examination
+
+    /// False when it is going away.
+    func begin(_ examination: Examination) -> Bool {
+        if state != .ready { return false }
+        descriptors.append(examination.descriptor)
+        examinationCount += 1
+        return true
+    }
+
+    func endExamination() {
+        examinationCount -= 1
+        announce()
+    }
+
+    /// Lists it, if nobody examines it.
+    func announce() { if examinationCount == 0 { isAnnounced = true } }
+
+    // MARK: Events
 
     /// To the first that may write. How many it took.
     func pushMediaEvents(_ events: [MediaEvent]) throws(BdevError) -> Int {
