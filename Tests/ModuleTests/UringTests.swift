@@ -174,7 +174,7 @@ struct UringTests {
     // MARK: Reset
 
     @Test(arguments: [UringModule.TransferMode.automatic, .ring])
-    func `resets from two reactors at once end, and I/O goes on around them`(mode: UringModule.TransferMode)
+    func `resets from two reactors at once end, and what comes meanwhile is aborted`(mode: UringModule.TransferMode)
         async throws
     {
         try await Bench.run { bench in
@@ -191,7 +191,9 @@ struct UringTests {
                                 Task {
                                     var buffer = await channel.buffer(byteCount: 4096)
                                     for _ in 0..<200 {
-                                        try await channel.read(at: .byte(UInt64(index) * 4096), into: &buffer)
+                                        do {
+                                            try await channel.read(at: .byte(UInt64(index) * 4096), into: &buffer)
+                                        } catch let error as BdevError where error.code == .aborted {}
                                     }
                                 }
                             }
@@ -204,8 +206,9 @@ struct UringTests {
             }
             await descriptor.close()
             let statistics = try await bench.engine.statistics("U")
-            #expect(statistics.read.operationCount == 3200)
-            #expect(statistics.other.operationCount == 40)
+            #expect(statistics.read.operationCount + statistics.errors[.aborted, default: 0] == 3200)
+            // Those that come during another share its fate.
+            #expect((1...40).contains(statistics.other.operationCount))
         }
     }
 

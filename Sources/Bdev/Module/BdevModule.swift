@@ -146,6 +146,9 @@ public struct BdevProperties: Sendable {
     /// What kind of thing it is, for people.
     public var productName: String
     public var geometry: BdevGeometry
+    /// How long a reset waits for what the device has to end by itself; the device is not told of the reset then. Zero:
+    /// not at all, the device is reset at once.
+    public var resetDrainTimeout = Duration.zero
     /// What the module itself does. Write zeroes is offered wherever write is.
     public var supportedTypes: IOTypes
 

@@ -45,9 +45,9 @@ public final class BdevDescriptor: Sendable {
         return geometry
     }
     /// Whether the bdev does this kind of I/O, itself or with the layer's help.
-    public func supports(_ type: IOType) -> Bool {
-        bdev.supportedTypes.contains(type) || (type == .writeZeroes && bdev.supportedTypes.contains(.write))
-    }
+    public func supports(_ type: IOType) -> Bool { bdev.supportedTypes.withEmulated.contains(type) }
+    /// Whether the bdev itself does this kind of I/O, without the layer's help.
+    public func supportsNatively(_ type: IOType) -> Bool { bdev.supportedTypes.contains(type) }
 
     // MARK: Channels
 

@@ -31,7 +31,8 @@ extension BdevEngine {
             if let other = names[candidate] { throw taken(candidate, by: other, for: name) }
         }
         complete.aliases = all.subtracting([name]).sorted()
-        let bdev = RegisteredBdev(complete, uuid: uuid, module: module, driver: driver, changes: changes, home: home)
+        let bdev = RegisteredBdev(
+            complete, uuid: uuid, module: module, driver: driver, changes: changes, reactors: reactors)
         bdevs.append(bdev)
         for candidate in all { names[candidate] = bdev }
         return bdev

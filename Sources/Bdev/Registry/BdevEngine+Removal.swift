@@ -33,9 +33,10 @@ extension BdevEngine {
     /// Everything that has to be over before those who have the bdev open are told to close it.
     ///
     /// New I/O is refused, and what waits in the layer for the device is given up; what the device has finishes by
-    /// itself.
+    /// itself. Resets and held ranges end.
     func settleBeforeRemoval(_ bdev: RegisteredBdev) async {
         for reactor in reactors { await reactor.local.stopAccepting(bdev) }
+        await bdev.holds.settle()
     }
 
     // MARK: Other news of a module's bdev

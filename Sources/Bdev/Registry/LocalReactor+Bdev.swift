@@ -4,31 +4,29 @@ import Reactors
 extension LocalReactor {
     /// The channel core of `bdev` on this reactor, made at the first call, with one more user.
     func acquireChannel(_ bdev: RegisteredBdev) async throws(BdevError) -> ChannelCore {
-        let key = ObjectIdentifier(bdev)
         let pool = try RequestPool.of(self)
-        if let core = pool.channel(for: key) { return core.retained() }
+        if let core = pool.channel(for: bdev) { return core.retained() }
         let module = try await bdev.driver.makeChannel(on: self, requests: RequestTable(pool: pool))
         // Somebody else may have made it while the module worked.
-        if let core = pool.channel(for: key) {
+        if let core = pool.channel(for: bdev) {
             await module.close()
             return core.retained()
         }
-        let core = ChannelCore(bdev: bdev, module: module, pool: pool)
-        pool.add(core, for: key)
+        let core = ChannelCore(bdev: bdev, module: module, pool: pool, gate: pool.gate(for: bdev))
+        pool.add(core)
         return core.retained()
     }
 
     func releaseChannel(_ core: ChannelCore) async {
         core.userCount -= 1
         if core.userCount > 0 { return }
-        let pool = core.pool
-        pool.removeChannel(for: ObjectIdentifier(core.bdev))
+        core.pool.remove(core)
         await core.module.close()
         await core.bdev.retire(core.statistics)
     }
 
-    private func existingChannel(_ bdev: RegisteredBdev) -> ChannelCore? {
-        (loop.attachment as? RequestPool)?.channel(for: ObjectIdentifier(bdev))
+    func existingChannel(_ bdev: RegisteredBdev) -> ChannelCore? {
+        (loop.attachment as? RequestPool)?.channel(for: bdev)
     }
 
     func stopAccepting(_ bdev: RegisteredBdev) { existingChannel(bdev)?.stopAccepting() }

@@ -24,7 +24,10 @@ actor RegisteredBdev {
     nonisolated let home: Reactor
     /// The engine's.
     nonisolated let changes: ChangeSignal
+    nonisolated let holds: HoldCoordinator
+    nonisolated let resetDrainTimeout: Duration
     private nonisolated let currentBlockCount: Atomic<UInt64>
+    private nonisolated let currentLimiter = ThreadLock<RateLimiter?>(nil)
     private nonisolated let removing = Atomic<Bool>(false)
 
     nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe home.asUnownedSerialExecutor() }
@@ -42,7 +45,7 @@ actor RegisteredBdev {
 
     init(
         _ properties: BdevProperties, uuid: BdevUUID, module: String, driver: any BdevDriver, changes: ChangeSignal,
-        home: Reactor
+        reactors: [Reactor]
     ) {
         name = properties.name
         self.uuid = uuid
@@ -52,12 +55,19 @@ actor RegisteredBdev {
         supportedTypes = properties.supportedTypes
         self.driver = driver
         self.changes = changes
-        self.home = home
+        home = reactors[0]
+        holds = HoldCoordinator(reactors: reactors)
+        resetDrainTimeout = properties.resetDrainTimeout
         aliases = Set(properties.aliases)
         currentBlockCount = Atomic(properties.geometry.blockCount)
     }
 
     nonisolated var blockCount: UInt64 { currentBlockCount.load(ordering: .acquiring) }
+    /// Who says when an I/O may begin; nil: nobody.
+    nonisolated var limiter: RateLimiter? {
+        get { currentLimiter.withLock { $0 } }
+        set { currentLimiter.withLock { $0 = newValue } }
+    }
     nonisolated var isRemoved: Bool { removing.load(ordering: .acquiring) }
 
     func insertAlias(_ alias: String) { aliases.insert(alias) }

@@ -111,10 +111,8 @@ public import Reactors
     public func reset() async throws(BdevError) { try await perform(.reset, .block(0), .blocks(0)) }
 
     private func perform(_ type: IOType, _ offset: BdevOffset, _ count: BdevLength) async throws(BdevError) {
-        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
-        let slot = unsafe try parts.face.prepare(type, offset, count)
-        if count.value == 0, type != .flush, type != .reset { return unsafe parts.face.abandon(slot) }
-        unsafe try await run(slot)
+        await waitForRoom()
+        unsafe try await finishOther(parts.face.prepare(type, offset, count))
     }
 
     // MARK: Batches

@@ -17,6 +17,13 @@ extension ChannelCore {
                 return unsafe makeRange(slot, detour, limit: shape.writeZeroesLimit)
             }
             return unsafe makeZeroWrite(slot, detour)
+        case .compare:
+            if detour.outstanding == Detour.parallelLimit { return nil }
+            let count = transferLimit(.read, at: detour.next, detour.end - detour.next)
+            return unsafe makeBounced(slot, detour, count, as: .read)
+        case .copy:
+            if shape.native.contains(.copy) { return unsafe makeCopyRange(slot, detour) }
+            return unsafe makeCopyRead(slot, detour)
         default: preconditionFailure("a \(unsafe slot.pointee.type) request is never split")
         }
     }
@@ -46,7 +53,7 @@ extension ChannelCore {
         var longest = UInt64(ZeroRegion.byteCount)
         if shape.segmentByteCountLimit > 0 { longest = min(longest, UInt64(shape.segmentByteCountLimit)) }
         let most = max(1, longest / shape.blockByteCount)
-        let count = min(transferLimit(at: detour.next, detour.end - detour.next), most)
+        let count = min(transferLimit(.write, at: detour.next, detour.end - detour.next), most)
         guard let child = unsafe takeChild(slot, detour, .write, count) else { return nil }
         unsafe child.pointee.memory = pool.zeroes.memory(byteCount: Int(bytes(count)))
         unsafe child.pointee.segmentCount = 1
@@ -55,7 +62,7 @@ extension ChannelCore {
 
     /// A child with a piece of the parent's memory, or a buffer in its place.
     private func makeTransfer(_ slot: Slot, _ detour: Detour) -> Slot? {
-        let count = transferLimit(at: detour.next, detour.end - detour.next)
+        let count = unsafe transferLimit(slot.pointee.type, at: detour.next, detour.end - detour.next)
         if unsafe hasMisalignedSegment(slot) { return unsafe makeBounced(slot, detour, count) }
         let (byteCount, segmentCount) = unsafe gather(slot, detour, byteCount: Int(bytes(count)))
         if byteCount == 0 {
@@ -125,13 +132,13 @@ extension ChannelCore {
     // MARK: Copies
 
     /// A child with a buffer of the layer's own: aligned, in one piece.
-    private func makeBounced(_ slot: Slot, _ detour: Detour, _ limit: UInt64) -> Slot? {
+    private func makeBounced(_ slot: Slot, _ detour: Detour, _ limit: UInt64, as type: IOType? = nil) -> Slot? {
         var longest = UInt64(Detour.bounceLimit)
         if shape.segmentByteCountLimit > 0 { longest = min(longest, UInt64(shape.segmentByteCountLimit)) }
         let count = min(limit, max(1, longest / shape.blockByteCount))
         let byteCount = Int(bytes(count))
         guard let buffer = loop.allocateBuffer(byteCount: byteCount) else { return nil }
-        guard let child = unsafe takeChild(slot, detour, slot.pointee.type, count) else { return nil }
+        guard let child = unsafe takeChild(slot, detour, type ?? slot.pointee.type, count) else { return nil }
         unsafe child.pointee.memory = buffer.memory
         unsafe child.pointee.segmentCount = 1
         unsafe child.pointee.buffer = consume buffer
@@ -141,12 +148,72 @@ extension ChannelCore {
                 target.slice(from: offset, count: piece.byteCount).copy(from: piece)
             }
         }
-        unsafe advance(slot, detour, byteCount)
+        if unsafe slot.pointee.segmentCount > 0 { unsafe advance(slot, detour, byteCount) }
         return unsafe child
     }
 
+    // MARK: Copies of blocks
+
+    private func makeCopyRange(_ slot: Slot, _ detour: Detour) -> Slot? {
+        let first = detour.next
+        guard let child = unsafe makeRange(slot, detour, limit: shape.copyLimit) else { return nil }
+        unsafe child.pointee.extras.sourceBlock = slot.pointee.extras.sourceBlock + (first - slot.pointee.startBlock)
+        unsafe child.pointee.hasExtras = true
+        return unsafe child
+    }
+
+    /// Reads a piece of what is to be copied. When it has come, the child writes it where it belongs.
+    private func makeCopyRead(_ slot: Slot, _ detour: Detour) -> Slot? {
+        if detour.outstanding == Detour.parallelLimit { return nil }
+        let target = detour.next
+        let source = unsafe slot.pointee.extras.sourceBlock + (target - slot.pointee.startBlock)
+        var count = transferLimit(.write, at: target, detour.end - target)
+        count = transferLimit(.read, at: source, count)
+        if shape.copyLimit > 0 { count = min(count, shape.copyLimit) }
+        guard let child = unsafe makeBounced(slot, detour, count, as: .read) else { return nil }
+        unsafe child.pointee.startBlock = source
+        unsafe child.pointee.tag = target
+        return unsafe child
+    }
+
+    /// Whether a child has read what it is to write.
+    func isHalfCopied(_ child: Slot, _ slot: Slot) -> Bool {
+        unsafe slot.pointee.type == .copy && child.pointee.type == .read
+    }
+
+    /// The second half of a copy. After a failure or an abort it is left out.
+    func writeCopy(_ child: Slot, _ detour: Detour) {
+        unsafe child.pointee.type = .write
+        unsafe child.pointee.startBlock = child.pointee.tag
+        unsafe child.pointee.submitTick = clock.now()
+        if detour.status.isSuccess { return unsafe isAdmitted(child) ? submitAgain(child) : () }
+        unsafe child.pointee.status = detour.status
+        unsafe tellParent(child)
+    }
+
+    // MARK: What reads bring
+
+    /// What a read brought goes where it belongs, or is compared with what it should be.
+    func deliver(_ child: Slot, _ slot: Slot, _ detour: Detour) {
+        switch unsafe slot.pointee.type {
+        case .read: unsafe copyOut(child, slot)
+        case .compare:
+            if unsafe !isEqual(child, slot), detour.status.isSuccess { detour.status = IOStatus(.miscompare) }
+        default: break
+        }
+    }
+
+    private func isEqual(_ child: Slot, _ slot: Slot) -> Bool {
+        guard let found = unsafe IOBuffer.memory(of: child.pointee.buffer) else { return true }
+        var isEqual = true
+        unsafe forEachPiece(slot, from: child.pointee.startBlock, found.byteCount) { piece, offset in
+            if !piece.contentEquals(found.slice(from: offset, count: piece.byteCount)) { isEqual = false }
+        }
+        return isEqual
+    }
+
     /// What a bounced read brought goes where it belongs.
-    func copyOut(_ child: Slot, _ slot: Slot) {
+    private func copyOut(_ child: Slot, _ slot: Slot) {
         guard let source = unsafe IOBuffer.memory(of: child.pointee.buffer) else { return }
         unsafe forEachPiece(slot, from: child.pointee.startBlock, source.byteCount) { piece, offset in
             piece.copy(from: source.slice(from: offset, count: piece.byteCount))

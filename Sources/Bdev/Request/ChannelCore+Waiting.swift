@@ -38,20 +38,30 @@ extension ChannelCore {
         module.noMemory.isRetrying = true
         defer { module.noMemory.isRetrying = false }
         while let slot = unsafe module.noMemory.requests.popFirst() {
-            unsafe slot.pointee.phase = .submitting
-            module.outstandingCount &+= 1
             let core = unsafe slot.pointee.core.takeUnretainedValue()
-            pool.submitDepth &+= 1
-            unsafe module.submit(IORequest(slot))
-            pool.submitDepth &-= 1
-            switch unsafe slot.pointee.phase {
-            case .submitting: unsafe slot.pointee.phase = .inDevice
-            case .completedInline:
-                if unsafe slot.pointee.status.code == .noMemory { return unsafe core.refused(slot) }
-                unsafe core.finish(slot, slot.pointee.sink, insideSubmit: false)
-            case .free, .prepared, .inDevice, .queued, .done: break
-            }
+            // Refused again: the others wait with it.
+            if unsafe !core.submitLate(slot) { return }
         }
+    }
+
+    /// Hands a request to the module whose starter has left. False: the device had no room for it.
+    @discardableResult
+    func submitLate(_ slot: Slot) -> Bool {
+        unsafe slot.pointee.phase = .submitting
+        module.outstandingCount &+= 1
+        pool.submitDepth &+= 1
+        unsafe module.submit(IORequest(slot))
+        pool.submitDepth &-= 1
+        if unsafe slot.pointee.phase == .submitting {
+            unsafe slot.pointee.phase = .inDevice
+        } else if unsafe slot.pointee.phase == .completedInline {
+            if unsafe slot.pointee.status.code == .noMemory {
+                unsafe refused(slot)
+                return false
+            }
+            unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
+        }
+        return true
     }
 
     /// With nothing outstanding no completion will come to try again on. The timer is the module's too: this bdev may
@@ -80,6 +90,13 @@ extension ChannelCore {
         }
     }
 
+    /// Whether the device has any.
+    var hasRequestsInDevice: Bool {
+        var found = false
+        unsafe forEachOutstanding { slot in if unsafe slot.pointee.phase == .inDevice { found = true } }
+        return found
+    }
+
     /// Visits the parts of a request that are not complete.
     func forEachChild(of parent: Slot, _ body: (Slot) -> Void) {
         unsafe forEachOutstanding { slot in
@@ -92,6 +109,10 @@ extension ChannelCore {
         unsafe forEachOutstanding { slot in
             // A request that is done by its parts ends with them: those the device has finish by themselves.
             if unsafe pool.starved.contains(slot) { unsafe abortDetour(slot) }
+        }
+        while let slot = unsafe gate.held.popFirst() ?? limited.requests.popFirst() {
+            unsafe slot.pointee.status = .aborted
+            unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
         }
         var waiting = module.noMemory.requests
         module.noMemory.requests = SlotQueue()
@@ -121,15 +142,20 @@ extension ChannelCore {
         switch unsafe slot.pointee.sink {
         case .task: return unsafe slot.pointee.spot
         case .batch: return unsafe slot.pointee.batch!.pointee.spot
-        case .handler, .parent, .upper, .observer: return nil
+        case .handler, .parent, .upper, .observer, .inside: return nil
         }
+    }
+
+    /// Takes a request out of whatever it waits in.
+    private func isTakenOut(_ slot: Slot) -> Bool {
+        unsafe module.noMemory.requests.remove(slot) || gate.held.remove(slot) || limited.requests.remove(slot)
     }
 
     func abort(_ slot: Slot) {
         if unsafe slot.pointee.detour != nil { return unsafe abortDetour(slot) }
         switch unsafe slot.pointee.phase {
         case .queued:
-            if unsafe module.noMemory.requests.remove(slot) {
+            if unsafe isTakenOut(slot) {
                 unsafe slot.pointee.status = .aborted
                 unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
             }

@@ -17,6 +17,21 @@ import Reactors
     let loop: ReactorLoop
     let clock: ReactorClock
     let shape: ChannelShape
+    /// Who holds I/O up here.
+    let gate: IOGate
+    /// What waits for its turn under the bdev's limits.
+    var limited: LimitedQueue
+    private(set) var route: Route
+
+    /// How a request goes to the module.
+    enum Route {
+        /// As it is: none has to be split, and nobody holds them up.
+        case direct
+        /// As it is, when the bdev's limits allow.
+        case limited
+        /// Something else may stand in its way.
+        case indirect
+    }
     /// Changes when the bdev is resized.
     var blockCount: UInt64
     /// What is accepted now: nothing once the bdev is being removed.
@@ -29,7 +44,7 @@ import Reactors
     /// Descriptors and others that use this channel.
     var userCount = 0
 
-    init(bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool) {
+    init(bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool, gate: IOGate) {
         self.bdev = bdev
         self.module = module
         self.pool = pool
@@ -37,10 +52,12 @@ import Reactors
         clock = pool.loop.clock
         let geometry = bdev.geometry
         shape = ChannelShape(geometry, native: bdev.supportedTypes)
+        self.gate = gate
+        limited = LimitedQueue(bdev.limiter)
+        route = Self.route(shape, gate, limited)
         // It may have been resized, or begun to go away, since it was registered.
         blockCount = bdev.blockCount
-        accepted = bdev.isRemoved ? [] : bdev.supportedTypes
-        if accepted.contains(.write) { accepted.insert(.writeZeroes) }
+        accepted = bdev.isRemoved ? [] : bdev.supportedTypes.withEmulated
         unsafe counters = .allocate(capacity: IOType.counterCount)
         unsafe counters.initialize(repeating: IOCounters(), count: IOType.counterCount)
     }
@@ -56,24 +73,58 @@ import Reactors
     func start(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
-        if unsafe (shape.isPlain || isPlain(slot)) { unsafe dispatch(slot, sink) } else { unsafe enterDetour(slot) }
+        if route == .direct { unsafe dispatch(slot, sink) } else { unsafe startElsewise(slot, sink) }
     }
 
-    /// Starts a prepared request without data. One of no blocks succeeds, and the device need not hear of it.
-    func startWithoutData(_ slot: Slot, _ sink: RequestState.Sink) {
+    /// Starts a prepared request without data, or one that only some devices do themselves.
+    func startOther(_ slot: Slot, _ sink: RequestState.Sink) {
         let (type, count) = unsafe (slot.pointee.type, slot.pointee.blockCount)
-        if count > 0 || (type != .unmap && type != .writeZeroes) { return unsafe start(slot, sink) }
+        switch type {
+        case .reset: unsafe startReset(slot, sink)
+        case .unmap, .writeZeroes, .copy, .compare:
+            // One of no blocks succeeds, and the device need not hear of it.
+            if count == 0 { unsafe startAtEnd(slot, sink, .success) } else { unsafe startUndirected(slot, sink) }
+        case .seekHole, .seekData:
+            if shape.native.contains(type) { return unsafe start(slot, sink) }
+            // Nobody knows better: everything is data, and there is no hole.
+            unsafe slot.pointee.extras.result = type == .seekData ? slot.pointee.startBlock : .max
+            unsafe startAtEnd(slot, sink, .success)
+        case .compareAndWrite:
+            if shape.native.contains(type) { unsafe start(slot, sink) } else { unsafe startCompareAndWrite(slot, sink) }
+        default: unsafe start(slot, sink)
+        }
+    }
+
+    /// As `start`, for what the device may not be able to do even when it has no limits.
+    private func startUndirected(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.sink = sink
-        unsafe slot.pointee.status = .success
+        unsafe slot.pointee.submitTick = clock.now()
+        if unsafe route != .indirect && shape.native.contains(slot.pointee.type) {
+            unsafe dispatch(slot, sink)
+        } else {
+            unsafe startIndirectly(slot)
+        }
+    }
+
+    private func startAtEnd(_ slot: Slot, _ sink: RequestState.Sink, _ status: IOStatus) {
+        unsafe slot.pointee.sink = sink
+        unsafe slot.pointee.status = status
         unsafe slot.pointee.phase = .done
         unsafe tell(slot, sink, insideSubmit: true)
     }
 
     @inline(never)
-    private func enterDetour(_ slot: Slot) {
-        unsafe slot.pointee.isStarting = true
-        unsafe startDetour(slot)
-        unsafe slot.pointee.isStarting = false
+    private func startElsewise(_ slot: Slot, _ sink: RequestState.Sink) {
+        if route == .indirect { return unsafe startIndirectly(slot) }
+        if unsafe isAdmitted(slot) { unsafe dispatch(slot, sink) }
+    }
+
+    /// Somebody begins or ends to hold I/O up, or there are other limits.
+    func gateChanged() { route = Self.route(shape, gate, limited) }
+
+    private static func route(_ shape: ChannelShape, _ gate: IOGate, _ limited: borrowing LimitedQueue) -> Route {
+        if !shape.isPlain || gate.isHolding { return .indirect }
+        return unsafe limited.limiter == nil ? .direct : .limited
     }
 
     /// Hands a request to the module, or to the end of the queue when the device has no room.
@@ -160,6 +211,9 @@ import Reactors
             unsafe tellParent(slot)
         case .upper, .observer:
             unsafe tellUpper(slot, sink)
+        case .inside:
+            unsafe slot.pointee.phase = .done
+            if !insideSubmit { unsafe loop.unpark(slot.pointee.spot) }
         }
     }
 
@@ -168,11 +222,12 @@ import Reactors
         unsafe tell(slot, slot.pointee.sink, insideSubmit: slot.pointee.isStarting)
     }
 
-    /// A task that is parked for a request runs on; the request of one that succeeded is over here.
+    /// A task that is parked for a request runs on. The request of one that succeeded is over here, unless there is an
+    /// answer in it.
     @inline(__always)
     private func wake(_ slot: Slot) {
         let spot = unsafe slot.pointee.spot
-        if unsafe !slot.pointee.status.isSuccess { return loop.unparkFailed(spot) }
+        if unsafe (!slot.pointee.status.isSuccess || slot.pointee.hasExtras) { return loop.unparkFailed(spot) }
         loop.unpark(spot)
         let channel = unsafe slot.pointee.channel!
         unsafe pool.giveBack(slot)

@@ -12,9 +12,12 @@ struct ChannelShape {
     let native: IOTypes
     /// In blocks; 0 for none.
     let boundary: UInt64
+    /// Writes are whole multiples of it, cut at it; 0 when the device does not mind.
+    let writeUnit: UInt64
     let transferLimit: UInt64
     let unmapLimit: UInt64
     let writeZeroesLimit: UInt64
+    let copyLimit: UInt64
     let segmentCountLimit: Int
     let segmentByteCountLimit: Int
 
@@ -26,14 +29,17 @@ struct ChannelShape {
         isPowerOfTwo = size & (size - 1) == 0
         alignmentMask = UInt(geometry.memoryAlignment - 1)
         boundary = geometry.splitsAtOptimalBoundary ? geometry.optimalBoundaryBlockCount : 0
+        writeUnit = geometry.splitsAtWriteUnit ? geometry.writeUnitBlockCount : 0
         transferLimit = geometry.transferBlockCountLimit
         unmapLimit = geometry.unmapBlockCountLimit
         writeZeroesLimit = geometry.writeZeroesBlockCountLimit
+        copyLimit = geometry.copyBlockCountLimit
         segmentCountLimit = geometry.segmentCountLimit
         segmentByteCountLimit = geometry.segmentByteCountLimit
         self.native = native
         isPlain =
-            alignmentMask == 0 && boundary == 0 && transferLimit == 0 && unmapLimit == 0 && writeZeroesLimit == 0
+            alignmentMask == 0 && boundary == 0 && writeUnit == 0 && transferLimit == 0 && unmapLimit == 0
+            && writeZeroesLimit == 0
             && segmentCountLimit == 0 && (native.contains(.writeZeroes) || !native.contains(.write))
     }
 

@@ -67,22 +67,32 @@ extension ChannelCore {
         let (start, count) = unsafe (slot.pointee.startBlock, slot.pointee.blockCount)
         switch unsafe slot.pointee.type {
         case .read, .write:
-            if transferLimit(at: start, count) < count { return false }
+            if unsafe transferLimit(slot.pointee.type, at: start, count) < count { return false }
+            if unsafe !isWholeUnits(slot) { return false }
             return unsafe segmentsAreFit(slot)
         case .unmap: return shape.unmapLimit == 0 || count <= shape.unmapLimit
         case .writeZeroes:
             return shape.native.contains(.writeZeroes)
                 && (shape.writeZeroesLimit == 0 || count <= shape.writeZeroesLimit)
+        case .compare: return unsafe shape.native.contains(.compare) && segmentsAreFit(slot)
+        case .copy: return shape.native.contains(.copy) && (shape.copyLimit == 0 || count <= shape.copyLimit)
         default: return true
         }
     }
 
     /// The most blocks one read or write at `start` may have, out of `count`.
-    func transferLimit(at start: UInt64, _ count: UInt64) -> UInt64 {
+    func transferLimit(_ type: IOType, at start: UInt64, _ count: UInt64) -> UInt64 {
         var limit = count
         if shape.transferLimit > 0 { limit = min(limit, shape.transferLimit) }
-        if shape.boundary > 0 { limit = min(limit, shape.boundary - start % shape.boundary) }
+        let boundary = type == .write && shape.writeUnit > 0 ? shape.writeUnit : shape.boundary
+        if boundary > 0 { limit = min(limit, boundary - start % boundary) }
         return limit
+    }
+
+    /// Whether a write begins and ends where the device can, if it can do so at whole write units only.
+    func isWholeUnits(_ slot: Slot) -> Bool {
+        if unsafe shape.writeUnit == 0 || slot.pointee.type != .write { return true }
+        return unsafe slot.pointee.startBlock % shape.writeUnit == 0 && slot.pointee.blockCount % shape.writeUnit == 0
     }
 
     private func segmentsAreFit(_ slot: Slot) -> Bool {
@@ -121,6 +131,7 @@ extension ChannelCore {
     func startDetour(_ slot: Slot) {
         unsafe slot.pointee.phase = .queued
         if unsafe slot.pointee.detour == nil {
+            if unsafe !isWholeUnits(slot) { return unsafe end(slot, .failed) }
             let detour = pool.takeDetour()
             unsafe detour.begin(slot)
             unsafe slot.pointee.detour = detour
@@ -138,7 +149,7 @@ extension ChannelCore {
             guard let child = unsafe makeChild(slot, detour) else { break }
             detour.outstanding += 1
             unsafe child.pointee.submitTick = clock.now()
-            unsafe dispatch(child, .parent)
+            if unsafe isAdmitted(child) { unsafe dispatch(child, .parent) }
         }
         detour.isPumping = false
         if detour.outstanding > 0 { return }
@@ -161,12 +172,14 @@ extension ChannelCore {
         let detour = unsafe slot.pointee.detour!
         let status = unsafe child.pointee.status
         if status.isSuccess {
-            if unsafe child.pointee.type == .read { unsafe copyOut(child, slot) }
+            if unsafe child.pointee.type == .read { unsafe deliver(child, slot, detour) }
         } else if detour.status.isSuccess {
             detour.status = status
         }
+        if status.isSuccess, unsafe isHalfCopied(child, slot) { return unsafe writeCopy(child, detour) }
         unsafe child.pointee.buffer = nil
         unsafe child.pointee.parent = nil
+        if unsafe child.pointee.hasExtras { unsafe clearExtras(child) }
         unsafe pool.giveBack(child)
         detour.outstanding -= 1
         if unsafe (detour.outstanding == 0 || slot.pointee.segmentCount == 0) { unsafe pump(slot) }

@@ -34,7 +34,8 @@ extension EngineChannel {
         unsafe slot.pointee.parent = upper
         enter()
         if unsafe upper.pointee.hasExtras { unsafe core.copyExtras(from: upper, to: slot) }
-        unsafe core.start(slot, observed ? .observer : .upper)
+        let sink = observed ? RequestState.Sink.observer : .upper
+        if type == .read || type == .write { unsafe core.start(slot, sink) } else { unsafe core.startOther(slot, sink) }
     }
 
     @inline(never)

@@ -86,7 +86,7 @@ public import Reactors
     ) throws(BdevError) {
         let slot = unsafe try prepare(type, offset, count)
         unsafe assign(slot, tag, handler)
-        unsafe core.startWithoutData(slot, .handler)
+        unsafe core.startOther(slot, .handler)
     }
 
     @inline(__always)
@@ -172,6 +172,20 @@ public import Reactors
         return unsafe slot
     }
 
+    /// The first block of a second range of the I/O, checked.
+    func blocks(of offset: BdevOffset, for type: IOType, count: BdevLength) throws(BdevError) -> UInt64 {
+        if !mayDo(type) { throw refuse(type) }
+        guard let start = offset.isBytes ? core.shape.blocks(bytes: offset.value) : offset.value else {
+            throw refuseOffset(type, offset)
+        }
+        guard let blocks = count.isBytes ? core.shape.blocks(bytes: count.value) : count.value else {
+            throw refuseLength(type, count.value)
+        }
+        let (end, overflow) = start.addingReportingOverflow(blocks)
+        if overflow || end > core.blockCount { throw refuseRange(type, start, blocks) }
+        return start
+    }
+
     @inline(__always)
     private func prepare(_ type: IOType, _ offset: BdevOffset, _ count: UInt64) throws(BdevError) -> Slot {
         if !mayDo(type) { throw refuse(type) }
@@ -218,7 +232,9 @@ public import Reactors
 
     @inline(never)
     private func refuseLength(_ type: IOType, _ byteCount: UInt64) -> BdevError {
-        BdevError(
+        // Who may not do it at all is told so first.
+        if !mayDo(type) { return refuse(type) }
+        return BdevError(
             .misaligned, bdev: name,
             "cannot \(type) \(byteCount) bytes: a length is one or more blocks of \(core.shape.blockByteCount) bytes"
         )

@@ -116,7 +116,7 @@ public import Reactors
                 if unsafe slot.pointee.segmentCount > 0 {
                     unsafe core.start(slot, .batch)
                 } else {
-                    unsafe core.startWithoutData(slot, .batch)
+                    unsafe core.startOther(slot, .batch)
                 }
             } catch {
                 unsafe entries[index].status = .failed

@@ -42,6 +42,13 @@ import Reactors
         self.count = count
     }
 
+    /// A request's own.
+    init(of slot: Slot) {
+        unsafe memory = slot.pointee.memory
+        unsafe list = slot.pointee.segments
+        unsafe count = slot.pointee.segmentCount
+    }
+
     subscript(index: Int) -> IOMemory {
         precondition(index >= 0 && index < count, "a request has no such segment")
         if let list = unsafe list { return unsafe list[index] }

@@ -31,7 +31,8 @@ import Reactors
     private lazy var cancellationScan = CancellationScan(pool: self)
     private var isScanning = false
     /// In the order they were made.
-    private var channels: [(key: ObjectIdentifier, core: ChannelCore)] = []
+    private var channels: [ChannelCore] = []
+    private var gates: [(bdev: RegisteredBdev, gate: IOGate)] = []
     let zeroes: ZeroRegion
     private var detours: [Detour] = []
 
@@ -212,14 +213,31 @@ import Reactors
             loop.pause(cancellationScan)
             return
         }
-        for channel in channels { channel.core.abortCancelled() }
+        for channel in channels { channel.abortCancelled() }
     }
 
     // MARK: Channels
 
-    func channel(for key: ObjectIdentifier) -> ChannelCore? { channels.first { $0.key == key }?.core }
-    func add(_ core: ChannelCore, for key: ObjectIdentifier) { channels.append((key, core)) }
-    func removeChannel(for key: ObjectIdentifier) { channels.removeAll { $0.key == key } }
+    func channel(for bdev: RegisteredBdev) -> ChannelCore? { channels.first { $0.bdev === bdev } }
+    func add(_ core: ChannelCore) { channels.append(core) }
+
+    func remove(_ core: ChannelCore) {
+        channels.removeAll { $0 === core }
+        forgetGate(for: core.bdev)
+    }
+
+    /// What holds the I/O of a bdev up here.
+    func gate(for bdev: RegisteredBdev) -> IOGate {
+        if let known = gates.first(where: { $0.bdev === bdev }) { return known.gate }
+        let gate = IOGate()
+        gates.append((bdev, gate))
+        return gate
+    }
+
+    /// Lets go of a gate that is open, unless a channel has it.
+    func forgetGate(for bdev: RegisteredBdev) {
+        if channel(for: bdev) == nil { gates.removeAll { $0.bdev === bdev && !$0.gate.isHolding } }
+    }
 }
 
 /// Looks, while tasks wait for I/O, whether one of them has been cancelled: every 10 ms, so that an I/O itself pays

@@ -39,6 +39,8 @@ public import Reactors
         case upper
         /// As `upper`, but its module is told first.
         case observer
+        /// A task of the layer itself, which frees the slot.
+        case inside
     }
 
     // What.
@@ -49,6 +51,8 @@ public import Reactors
     var abortedGeneration: UInt16 = .max
     /// The call that submitted it is on the stack, and looks for itself whether it is done.
     var isStarting = false
+    /// A task of the layer sees it through: a reset, an emulated compare-and-write.
+    var isCoordinated = false
     /// Counts the uses of this slot, so that a stale token is recognized.
     @usableFromInline var generation: UInt16 = 0
     @usableFromInline let index: UInt32

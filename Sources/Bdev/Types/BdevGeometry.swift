@@ -9,6 +9,9 @@ public struct BdevGeometry: Sendable, Hashable {
     public var memoryAlignment = 1
     /// The least a write should be, in blocks. At least 1.
     public var writeUnitBlockCount: UInt64 = 1
+    /// Whether the layer cuts writes at the write unit, and fails those that do not begin and end at one; otherwise the
+    /// unit is advice.
+    public var splitsAtWriteUnit = false
     /// Blocks between boundaries that an I/O should not cross; 0 for none.
     public var optimalBoundaryBlockCount: UInt64 = 0
     /// Whether the layer splits at `optimalBoundaryBlockCount`; otherwise the boundary is advice.
@@ -23,6 +26,10 @@ public struct BdevGeometry: Sendable, Hashable {
     public var unmapBlockCountLimit: UInt64 = 0
     /// The most blocks of one write-zeroes; 0 for no limit.
     public var writeZeroesBlockCountLimit: UInt64 = 0
+    /// The most blocks of one copy; 0 for no limit.
+    public var copyBlockCountLimit: UInt64 = 0
+    /// The most blocks of one compare-and-write; 0: as many as the write unit.
+    public var compareAndWriteBlockCountLimit: UInt64 = 0
     /// Whether completed writes may be lost until a flush.
     public var hasWriteCache = false
     /// The NUMA node the device is nearest to; nil: none in particular.
@@ -31,6 +38,11 @@ public struct BdevGeometry: Sendable, Hashable {
     public init(blockByteCount: Int, blockCount: UInt64) {
         self.blockByteCount = blockByteCount
         self.blockCount = blockCount
+    }
+
+    /// The most blocks of one compare-and-write.
+    public var compareAndWriteLimit: UInt64 {
+        compareAndWriteBlockCountLimit > 0 ? compareAndWriteBlockCountLimit : writeUnitBlockCount
     }
 
     /// The capacity in bytes.

@@ -6,12 +6,14 @@ extension BdevProperties {
     public init(name: String, passingOnTo base: BdevDescriptor, productName: String) {
         var geometry = base.geometry
         geometry.memoryAlignment = 1
+        geometry.splitsAtWriteUnit = false
         geometry.splitsAtOptimalBoundary = false
         geometry.segmentCountLimit = 0
         geometry.segmentByteCountLimit = 0
         geometry.transferBlockCountLimit = 0
         geometry.unmapBlockCountLimit = 0
         geometry.writeZeroesBlockCountLimit = 0
+        geometry.copyBlockCountLimit = 0
         let types = IOType.allCases.filter { base.supports($0) }.map(IOTypes.init)
         self.init(name: name, productName: productName, geometry: geometry, supportedTypes: IOTypes(types))
     }

@@ -103,4 +103,15 @@ public struct IOTypes: OptionSet, Sendable, Hashable {
     @inlinable @inline(__always) public func contains(_ type: IOType) -> Bool {
         rawValue & (1 << UInt32(type.rawValue)) != 0
     }
+
+    /// These, and what the layer does with their help where the device itself cannot: zeroes are written, what is to be
+    /// compared is read, a copy is both, compare-and-write is done under a lock, and without a better answer everything
+    /// counts as data.
+    public var withEmulated: IOTypes {
+        var all = self
+        if contains(.write) { all.insert(.writeZeroes) }
+        if contains(.read) { all.formUnion([.compare, .seekData, .seekHole]) }
+        if contains([.read, .write]) { all.formUnion([.copy, .compareAndWrite]) }
+        return all
+    }
 }

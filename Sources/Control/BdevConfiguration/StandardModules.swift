@@ -38,6 +38,7 @@ public struct StandardModules: Sendable {
             registry.add(UringDelete(name: "\(kind)_delete", module: uring))
             registry.add(UringRescan(name: "\(kind)_rescan", module: uring))
         }
+        registry.add(SetLimits())
         for method in AcceptedMethod.all { registry.add(method) }
         return registry
     }

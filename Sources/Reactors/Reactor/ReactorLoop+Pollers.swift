@@ -64,6 +64,18 @@ extension ReactorLoop {
         schedule(at: clock.now() &+ clock.ticks(duration), .run(body))
     }
 
+    /// The same at an instant of the clock, in ticks.
+    package func schedule(atTick deadline: UInt64, _ body: @escaping () -> Void) -> ReactorTimer {
+        schedule(at: deadline, .run(body))
+    }
+
+    /// Has a timer that has fired do so once more; nothing is allocated for it. False: it has not fired yet.
+    package func schedule(_ timer: ReactorTimer, atTick deadline: UInt64) -> Bool {
+        if !timer.reuse(at: deadline) { return false }
+        unsafe hot.pointee.timers.add(timer)
+        return true
+    }
+
     func schedule(at deadline: UInt64, _ action: ReactorTimer.Action) -> ReactorTimer {
         let timer = ReactorTimer(deadline: deadline, action: action)
         unsafe hot.pointee.timers.add(timer)

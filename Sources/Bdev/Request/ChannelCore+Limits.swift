@@ -1,0 +1,110 @@
+import Reactors
+
+// SAFETY (below): slots are touched by their reactor's thread only; the queue owns those in it.
+
+/// Requests of one channel that wait for their turn under the bdev's limits, in the order they came.
+///
+/// Only the first has reserved its start; so channels that wait take turns, and none is ahead of another by more than
+/// one.
+@safe struct LimitedQueue {
+    var requests = SlotQueue()
+    // SAFETY: `RateLimiter` lives as long as `owner` is held.
+    var limiter: Unmanaged<RateLimiter>?
+    private var owner: RateLimiter?
+    /// When the first may begin, in ticks.
+    var headStart: UInt64 = 0
+    var timer: ReactorTimer?
+    var isTimerSet = false
+
+    init(_ limiter: RateLimiter?) {
+        unsafe self.limiter = nil
+        adopt(limiter)
+    }
+
+    mutating func adopt(_ limiter: RateLimiter?) {
+        owner = limiter
+        unsafe self.limiter = limiter.map(Unmanaged.passUnretained)
+    }
+}
+
+extension ChannelCore {
+    /// So many go at once when several are late; then others of the reactor have their turn.
+    private static var countPerTurn: Int { 32 }
+
+    /// Whether the request may go to the device now. Otherwise it waits.
+    @inline(__always)
+    func isAdmitted(_ slot: Slot) -> Bool {
+        guard let limiter = unsafe limited.limiter, unsafe isLimited(slot) else { return true }
+        if limited.requests.isEmpty {
+            let now = unsafe slot.pointee.submitTick
+            let start = unsafe reserve(limiter, slot, now)
+            if start <= now { return true }
+            limited.headStart = start
+        }
+        unsafe wait(slot)
+        return false
+    }
+
+    /// Reads and writes count, wherever they come from. What they are parts of, or do the work of, does not.
+    @inline(__always)
+    private func isLimited(_ slot: Slot) -> Bool {
+        switch unsafe slot.pointee.type {
+        case .read, .write, .zeroCopy, .nvmeIO, .nvmeIOWithMetadata, .nvmeIOVector, .zoneAppend: true
+        default: false
+        }
+    }
+
+    @inline(__always)
+    private func reserve(_ limiter: Unmanaged<RateLimiter>, _ slot: Slot, _ now: UInt64) -> UInt64 {
+        unsafe limiter._withUnsafeGuaranteedRef { limiter in
+            unsafe limiter.reserve(
+                isRead: slot.pointee.type == .read, byteCount: bytes(slot.pointee.blockCount), now: now)
+        }
+    }
+
+    @inline(never)
+    private func wait(_ slot: Slot) {
+        unsafe slot.pointee.phase = .queued
+        unsafe limited.requests.append(slot)
+        if !limited.isTimerSet { setTimer(limited.headStart) }
+    }
+
+    private func setTimer(_ start: UInt64) {
+        limited.isTimerSet = true
+        if let timer = limited.timer, loop.schedule(timer, atTick: start) { return }
+        limited.timer = loop.schedule(atTick: start) { [unowned self] in
+            limited.isTimerSet = false
+            letLimitedGo()
+        }
+    }
+
+    /// Lets those go whose time has come.
+    private func letLimitedGo() {
+        var count = 0
+        while unsafe limited.requests.head != nil {
+            let now = clock.now()
+            if limited.headStart > now { return setTimer(limited.headStart) }
+            if count == Self.countPerTurn { return setTimer(now) }
+            count += 1
+            let slot = unsafe limited.requests.popFirst()!
+            if let next = unsafe limited.requests.head, let limiter = unsafe limited.limiter {
+                limited.headStart = unsafe reserve(limiter, next, now)
+            }
+            unsafe submitAgain(slot)
+        }
+    }
+
+    /// Obeys the bdev's limits as they are now. Whoever waits goes on under the new ones.
+    func adoptLimits() {
+        limited.adopt(bdev.limiter)
+        gateChanged()
+        guard let head = unsafe limited.requests.head else { return }
+        let now = clock.now()
+        limited.headStart = now
+        if let limiter = unsafe limited.limiter { limited.headStart = unsafe reserve(limiter, head, now) }
+        limited.timer?.cancel()
+        limited.timer = nil
+        limited.isTimerSet = false
+        setTimer(limited.headStart)
+    }
+}
