@@ -11,8 +11,8 @@ public import Reactors
 /// told about it.
 @safe public final class EngineChannel {
     let core: ChannelCore
-    /// Whether the descriptor was opened for writing.
-    public let isWritable: Bool
+    /// Whether the descriptor may write. It can become so: a claim sees to it.
+    public private(set) var isWritable: Bool
     private var inFlight = 0
     /// Everyone who ever submitted here, until the channel is closed.
     private var handlers: [IOHandler] = []
@@ -27,6 +27,13 @@ public import Reactors
         self.core = core
         self.isWritable = isWritable
         permitted = IOTypes(IOType.allCases.filter { isWritable || !$0.needsWritableDescriptor }.map(IOTypes.init))
+    }
+
+    /// The descriptor has become writable.
+    func permitWrites() {
+        if isWritable || isClosed { return }
+        isWritable = true
+        permitted = IOTypes(IOType.allCases.map(IOTypes.init))
     }
 
     deinit { dismissHandlers() }
