@@ -89,12 +89,16 @@ public protocol BdevDriver: AnyObject, Sendable {
     func makeChannel(
         on local: isolated LocalReactor, requests: RequestTable
     ) async throws(BdevError) -> BdevModuleChannel
+    /// The bdev is going: no I/O comes any more, and those who have it open are about to be told. What would not end by
+    /// itself is given up here. On the engine's reactor.
+    func removalBegan() async
     /// The last call: no channel is left and nobody has it open. Gives back what the bdev held. On the engine's
     /// reactor.
     func destroy() async
 }
 
 extension BdevDriver {
+    public func removalBegan() async {}
     public func destroy() async {}
 }
 

@@ -36,6 +36,7 @@ extension BdevEngine {
     /// itself. Resets and held ranges end.
     func settleBeforeRemoval(_ bdev: RegisteredBdev) async {
         for reactor in reactors { await reactor.local.stopAccepting(bdev) }
+        await bdev.driver.removalBegan()
         await bdev.holds.settle()
     }
 

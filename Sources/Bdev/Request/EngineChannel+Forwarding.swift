@@ -1,3 +1,5 @@
+public import Reactors
+
 // SAFETY (below): the upper request is its module's, which hands it over here and gets it back when the lower one is
 // complete; both are slots of this reactor's pool.
 
@@ -17,12 +19,48 @@ extension EngineChannel {
     ///   - observed: whether the forwarding module sees it come back.
     public func forward(_ request: consuming IORequest, at startBlock: UInt64? = nil, observed: Bool = false) {
         let upper = unsafe request.relinquish()
+        guard let slot = unsafe prepareForwarded(upper, startBlock) else { return }
+        unsafe startForwarded(slot, observed)
+    }
+
+    /// What else a request has two of, its data or its metadata.
+    public enum ForwardedPart: Sendable, Hashable {
+        case data
+        case metadata
+    }
+
+    /// As ``forward(_:at:observed:)``, with `copy` in place of the request's own data or metadata, which stay as they
+    /// are. For a write that has to reach the bdev in another form. The copy is given back when the request has come
+    /// back.
+    public func forward(
+        _ request: consuming IORequest, at startBlock: UInt64? = nil, observed: Bool = false,
+        replacing part: ForwardedPart = .data, with copy: consuming IOBuffer
+    ) {
+        let upper = unsafe request.relinquish()
+        guard let slot = unsafe prepareForwarded(upper, startBlock) else { return }
+        if part == .data {
+            unsafe slot.pointee.memory = copy.memory
+            unsafe slot.pointee.segments = nil
+            unsafe slot.pointee.segmentCount = 1
+        } else {
+            unsafe slot.pointee.extras.metadata = Segments(copy.memory)
+        }
+        // What is done with extras is done with the buffer.
+        unsafe slot.pointee.hasExtras = true
+        unsafe slot.pointee.buffer = consume copy
+        unsafe startForwarded(slot, observed)
+    }
+
+    /// A slot that stands for `upper` here; nil: it has been refused.
+    @inline(__always)
+    private func prepareForwarded(_ upper: Slot, _ startBlock: UInt64?) -> Slot? {
         let type = unsafe upper.pointee.type
         let start = unsafe startBlock ?? upper.pointee.startBlock
         let count = unsafe upper.pointee.blockCount
         let (end, overflow) = start.addingReportingOverflow(count)
         guard mayDo(type), !overflow, end <= core.blockCount, let slot = unsafe core.pool.take(core) else {
-            return unsafe refuseForwarded(upper, isInRange: !overflow && end <= core.blockCount)
+            unsafe refuseForwarded(upper, isInRange: !overflow && end <= core.blockCount)
+            return nil
         }
         unsafe slot.pointee.type = type
         unsafe slot.pointee.startBlock = start
@@ -34,7 +72,13 @@ extension EngineChannel {
         unsafe slot.pointee.parent = upper
         enter()
         if unsafe upper.pointee.hasExtras { unsafe core.copyExtras(from: upper, to: slot) }
+        return unsafe slot
+    }
+
+    @inline(__always)
+    private func startForwarded(_ slot: Slot, _ observed: Bool) {
         let sink = observed ? RequestState.Sink.observer : .upper
+        let type = unsafe slot.pointee.type
         if type == .read || type == .write { unsafe core.start(slot, sink) } else { unsafe core.startOther(slot, sink) }
     }
 
@@ -45,7 +89,8 @@ extension EngineChannel {
                 .removed
             } else if unsafe !mayDo(upper.pointee.type) {
                 .notSupported
-            } else if !isInRange {
+            } else if unsafe !isInRange || upper.pointee.type == .reset {
+                // A reset cannot wait for a request to do it with.
                 .failed
             } else {
                 .noMemory
@@ -58,7 +103,31 @@ extension ChannelCore {
     @inline(never)
     func copyExtras(from upper: Slot, to slot: Slot) {
         unsafe slot.pointee.extras = upper.pointee.extras
+        // The source lies on the same part of the bdev as the target.
+        unsafe slot.pointee.extras.sourceBlock &+= slot.pointee.startBlock &- upper.pointee.startBlock
         unsafe slot.pointee.hasExtras = true
+    }
+
+    /// What the device answered goes to the request above, in its own numbers.
+    @inline(never)
+    func returnExtras(from slot: Slot, to upper: Slot) {
+        unsafe slot.pointee.buffer = nil
+        defer { unsafe clearExtras(slot) }
+        var result = unsafe slot.pointee.extras.result
+        switch unsafe slot.pointee.type {
+        case .seekHole, .seekData, .zoneAppend:
+            // What lies behind the end of the bdev above is not there for it.
+            let first = unsafe slot.pointee.startBlock &- upper.pointee.startBlock
+            let count = unsafe upper.pointee.core._withUnsafeGuaranteedRef { $0.blockCount }
+            result = result >= first && result - first < count ? result - first : .max
+        case .zeroCopy:
+            unsafe upper.pointee.memory = slot.pointee.memory
+            unsafe upper.pointee.segments = slot.pointee.segments
+            unsafe upper.pointee.segmentCount = slot.pointee.segmentCount
+        default: if unsafe !upper.pointee.hasExtras { return }
+        }
+        unsafe upper.pointee.extras.result = result
+        unsafe upper.pointee.hasExtras = true
     }
 
     /// A request that does another's work is complete.
@@ -67,10 +136,7 @@ extension ChannelCore {
         let upper = unsafe slot.pointee.parent!
         let status = unsafe slot.pointee.status
         let channel = unsafe slot.pointee.channel!
-        if unsafe slot.pointee.hasExtras {
-            unsafe upper.pointee.extras.result = slot.pointee.extras.result
-            unsafe clearExtras(slot)
-        }
+        if unsafe slot.pointee.hasExtras { unsafe returnExtras(from: slot, to: upper) }
         unsafe pool.giveBack(slot)
         unsafe upper.pointee.core._withUnsafeGuaranteedRef { core in
             if sink == .upper {

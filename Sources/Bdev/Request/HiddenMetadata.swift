@@ -103,13 +103,6 @@ final class HiddenMetadataChannel: BdevModuleChannel {
 }
 
 extension IORequest {
-    fileprivate var segmentList: SegmentList {
-        if let segments = unsafe slot.pointee.segments {
-            return unsafe SegmentList(segments, count: slot.pointee.segmentCount)
-        }
-        return unsafe SegmentList(slot.pointee.memory)
-    }
-
     fileprivate var protectionTags: ProtectionTags { ProtectionTags(referenceTag: startBlock) }
 }
 
