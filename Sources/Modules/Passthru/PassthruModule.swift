@@ -2,64 +2,48 @@ public import Bdev
 import Reactors
 
 /// Makes bdevs that hand everything on to another bdev: the template of a module that stands on others. Copy it.
-public final class PassthruModule: BdevModule {
+public final class PassthruModule: StackedBdevModule {
     public let name = "passthru"
-    private let host = HostSlot()
+    public let stacked = StackedBdevs()
 
     public init() {}
 
-    public func start(_ host: BdevModuleHost) async throws(BdevError) { self.host.fill(host) }
-
-    /// Makes a bdev that hands everything on to `base`.
+    /// Makes a bdev that hands everything on to `base`: now if the base is there, or whenever it comes.
     ///
-    /// - Parameter uuid: nil: a random one.
-    /// - Throws: `noSuchBdev` without such a base, `nameInUse`.
-    public func create(_ name: String, on base: String, uuid: BdevUUID? = nil) async throws(BdevError) {
-        let host = host.value
-        let below = try await host.engine.open(base, mode: .readWrite)
-        var properties = BdevProperties(name: name, passingOnTo: below, productName: "passthru")
-        properties.uuid = uuid
-        do {
-            try await host.register(properties, driver: PassthruDriver(below))
-        } catch {
-            await below.close()
-            throw error
-        }
-        Task {
-            for await event in below.events where event == .removed { try? await host.unregister(name) }
+    /// - Parameters:
+    ///   - base: its name, an alias or its UUID.
+    ///   - uuid: nil: one that follows from the base's.
+    /// - Returns: whether the bdev is there now.
+    /// - Throws: as ``StackedBdevs/create(_:on:make:)``.
+    @discardableResult
+    public func create(_ name: String, on base: String, uuid: BdevUUID? = nil) async throws(BdevError) -> Bool {
+        try await stacked.create(name, on: base) { base throws(BdevError) in
+            var properties = BdevProperties(name: name, passingOnTo: base, productName: "passthru")
+            properties.uuid = uuid ?? BdevUUID(of: "passthru", in: base.uuid)
+            return [StackedBdev(properties, driver: PassthruDriver(base))]
         }
     }
 
-    /// Removes a bdev. Waits until everyone has closed it.
+    /// Removes a bdev, and forgets one that waits for its base. Waits until everyone has closed it.
     ///
-    /// - Throws: `noSuchBdev` when this module has none of that name.
-    public func delete(_ name: String) async throws(BdevError) { try await host.value.unregister(name) }
+    /// - Throws: `noSuchBdev` when this module has not been asked for any of that name, `busy` when it is being deleted
+    ///   already.
+    public func delete(_ name: String) async throws(BdevError) { try await stacked.delete(name) }
 }
 
 private final class PassthruDriver: BdevDriver {
-    private let below: BdevDescriptor
+    private let base: BdevDescriptor
 
-    init(_ below: BdevDescriptor) { self.below = below }
+    init(_ base: BdevDescriptor) { self.base = base }
 
     func makeChannel(
         on local: isolated LocalReactor, requests: RequestTable
     ) async throws(BdevError) -> BdevModuleChannel {
-        let channel = try await below.channel(on: local.reactor)
-        return PassthruChannel(channel, engine: local.engine(of: channel))
+        PassthruChannel(over: try await base.channel(on: local.reactor), on: local)
     }
-
-    func destroy() async { await below.close() }
 }
 
-private final class PassthruChannel: BdevModuleChannel {
-    private let below: BdevChannel
-    private let engine: EngineChannel
-
-    init(_ below: BdevChannel, engine: EngineChannel) {
-        self.below = below
-        self.engine = engine
-    }
-
-    override func submit(_ request: consuming IORequest) { engine.forward(request) }
-    override func close() async { await below.close() }
+/// On each reactor that uses the bdev. A module that does something to the I/O does it here.
+private final class PassthruChannel: StackedChannel {
+    override func submit(_ request: consuming IORequest) { base.forward(request) }
 }
