@@ -29,10 +29,19 @@ let libraries: [Target] = [
         ],
         path: "Sources/Modules/Uring"),
     .target(name: "PassthruBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Passthru"),
+    .target(
+        name: "SplitBdev",
+        dependencies: ["Bdev", "Reactors", .product(name: "Logging", package: "swift-log")],
+        path: "Sources/Modules/Split"),
+    .target(name: "DelayBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Delay"),
+    .target(name: "ErrorBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Error"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
         name: "BdevConfiguration",
-        dependencies: ["Bdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "UringBdev"],
+        dependencies: [
+            "Bdev", "DelayBdev", "ErrorBdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "SplitBdev",
+            "UringBdev",
+        ],
         path: "Sources/Control/BdevConfiguration"),
 ]
 
@@ -88,7 +97,9 @@ let tests: [Target] = [
     .testTarget(
         name: "ModuleTests",
         dependencies: [
-            "Bdev", "BdevConformance", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
+            "Bdev", "BdevConformance", "CMallocCount", "DelayBdev", "ErrorBdev", "MallocBdev", "NullBdev",
+            "PassthruBdev",
+            "Reactors", "SimulatedReactors", "SplitBdev", "UringBdev",
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
 ]
@@ -104,7 +115,14 @@ let package = Package(
         .library(name: "MallocBdev", targets: ["MallocBdev"]),
         .library(name: "UringBdev", targets: ["UringBdev"]),
         .library(name: "PassthruBdev", targets: ["PassthruBdev"]),
-        .library(name: "BdevModules", targets: ["NullBdev", "MallocBdev", "UringBdev", "PassthruBdev"]),
+        .library(name: "SplitBdev", targets: ["SplitBdev"]),
+        .library(name: "DelayBdev", targets: ["DelayBdev"]),
+        .library(name: "ErrorBdev", targets: ["ErrorBdev"]),
+        .library(
+            name: "BdevModules",
+            targets: [
+                "NullBdev", "MallocBdev", "UringBdev", "PassthruBdev", "SplitBdev", "DelayBdev", "ErrorBdev",
+            ]),
         .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],
     traits: [

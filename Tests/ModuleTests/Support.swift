@@ -1,21 +1,29 @@
 import Bdev
+import DelayBdev
+import ErrorBdev
 import Glibc
 import Logging
 import MallocBdev
 import NullBdev
+import PassthruBdev
 import Reactors
+import SplitBdev
 import Synchronization
 import SystemPackage
 import Testing
 import UringBdev
 
-/// An engine with the three modules, for the time of a test.
+/// An engine with all modules, for the time of a test.
 final class Bench: Sendable {
     let group: ReactorGroup
     let engine: BdevEngine
     let null = NullModule()
     let malloc = MallocModule()
     let uring: UringModule
+    let passthru = PassthruModule()
+    let split = SplitModule()
+    let delay = DelayModule()
+    let error = ErrorModule()
     let notices: Notices
     private let opened = Mutex<[BdevDescriptor]>([])
 
@@ -28,9 +36,7 @@ final class Bench: Sendable {
         let notices = Notices()
         self.notices = notices
         uring = UringModule(logger: Logger(label: "test") { _ in NoticeHandler(notices: notices) })
-        try await engine.register(null)
-        try await engine.register(malloc)
-        try await engine.register(uring)
+        try await engine.start([null, malloc, uring, passthru, split, delay, error])
     }
 
     /// Runs `body` with a bench and takes everything down afterwards.

@@ -88,6 +88,19 @@ public struct ParameterReader {
         return value
     }
 
+    /// One of several words that has to be there.
+    ///
+    /// - Throws: `missingKey`, `wrongType`; `outOfRange` for any other word.
+    public mutating func requiredChoice<Choice>(
+        _ key: String, _ choices: [(word: String, choice: Choice)]
+    ) throws(ConfigurationError) -> Choice {
+        let text = try requiredString(key)
+        if let found = choices.first(where: { $0.word == text }) { return found.choice }
+        throw error(
+            .outOfRange, key, "\"\(text)\" is not possible",
+            advice: "use one of \(choices.map(\.word).joined(separator: ", "))")
+    }
+
     /// - Throws: `wrongType`; `outOfRange` when it is a string but no UUID.
     public mutating func uuid(_ key: String) throws(ConfigurationError) -> BdevUUID? {
         guard let text = try string(key) else { return nil }

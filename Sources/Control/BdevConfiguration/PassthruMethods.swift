@@ -1,7 +1,7 @@
 import Bdev
 import PassthruBdev
 
-/// `bdev_passthru_create`: makes a bdev that hands everything on to another.
+/// `bdev_passthru_create`: makes a bdev that hands everything on to another, now or when that one comes.
 struct PassthruCreate: ConfigurationMethod {
     struct Parameters: Sendable {
         let name: String
@@ -19,8 +19,10 @@ struct PassthruCreate: ConfigurationMethod {
     }
 
     func apply(_ parameters: Parameters, to engine: BdevEngine) async throws(BdevError) -> ConfigurationOutcome {
-        try await module.create(parameters.name, on: parameters.base, uuid: parameters.uuid)
-        return .created(parameters.name, on: engine)
+        let isThere = try await module.create(parameters.name, on: parameters.base, uuid: parameters.uuid)
+        return .stacked(.string(parameters.name), on: parameters.base, isThere: isThere) {
+            try? await module.delete(parameters.name)
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 public import Bdev
+public import DelayBdev
+public import ErrorBdev
 public import MallocBdev
 public import NullBdev
 public import PassthruBdev
+public import SplitBdev
 public import UringBdev
 
 /// The modules of this package that a configuration can make bdevs with, and the methods to do it.
@@ -9,19 +12,19 @@ public struct StandardModules: Sendable {
     public let malloc = MallocModule()
     public let null = NullModule()
     public let passthru = PassthruModule()
+    public let split = SplitModule()
+    public let delay = DelayModule()
+    public let error = ErrorModule()
     public let uring: UringModule
 
     /// - Parameter uring: another than the standard one, such as one with a logger of its own.
     public init(uring: UringModule = UringModule()) { self.uring = uring }
 
-    /// Registers each of them with `engine`.
+    /// Starts all of them with `engine`.
     ///
-    /// - Throws: as `BdevEngine.register(_:)`; those that were registered stay so until the engine stops.
+    /// - Throws: as `BdevEngine.start(_:)`.
     public func register(with engine: BdevEngine) async throws(BdevError) {
-        try await engine.register(malloc)
-        try await engine.register(null)
-        try await engine.register(uring)
-        try await engine.register(passthru)
+        try await engine.start([malloc, null, uring, passthru, split, delay, error])
     }
 
     /// The methods that make and delete their bdevs, and those that are accepted for the sake of saved configurations.
@@ -33,6 +36,17 @@ public struct StandardModules: Sendable {
         registry.add(NullDelete(module: null))
         registry.add(PassthruCreate(module: passthru))
         registry.add(PassthruDelete(module: passthru))
+        registry.add(SplitCreate(module: split))
+        registry.add(SplitDelete(module: split))
+        registry.add(DelayCreate(module: delay))
+        registry.add(DelayDelete(module: delay))
+        registry.add(DelayUpdateLatency(module: delay))
+        registry.add(ErrorCreate(module: error))
+        registry.add(ErrorDelete(module: error))
+        registry.add(ErrorInject(module: error))
+        registry.add(ErrorResumePending(module: error))
+        registry.add(Examine())
+        registry.add(WaitForExamine())
         for kind in ["bdev_uring", "bdev_aio"] {
             registry.add(UringCreate(name: "\(kind)_create", module: uring))
             registry.add(UringDelete(name: "\(kind)_delete", module: uring))
