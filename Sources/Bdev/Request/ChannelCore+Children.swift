@@ -181,8 +181,9 @@ extension ChannelCore {
         unsafe slot.pointee.type == .copy && child.pointee.type == .read
     }
 
-    /// The second half of a copy. After a failure or an abort it is left out.
+    /// The second half of a copy. After a failure or an abort, and during a reset, it is left out.
     func writeCopy(_ child: Slot, _ detour: Detour) {
+        if gate.isFrozen && detour.status.isSuccess { detour.status = .aborted }
         unsafe child.pointee.type = .write
         unsafe child.pointee.startBlock = child.pointee.tag
         unsafe child.pointee.submitTick = clock.now()

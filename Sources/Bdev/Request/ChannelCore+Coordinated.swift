@@ -7,8 +7,18 @@ import Reactors
 @safe struct CoordinatedRequest: @unchecked Sendable {
     let core: ChannelCore
     let slot: Slot
+    /// The use of the slot that is meant.
+    let generation: UInt16
+
+    init(core: ChannelCore, slot: Slot) {
+        self.core = core
+        unsafe self.slot = slot
+        unsafe generation = slot.pointee.generation
+    }
 
     var reactor: Reactor { core.pool.reactor }
+
+    func isSame(as other: CoordinatedRequest) -> Bool { unsafe slot == other.slot && generation == other.generation }
 }
 
 extension ChannelCore {
@@ -38,23 +48,60 @@ extension ChannelCore {
     }
 
     /// Compares and, if equal, writes, under a lock that keeps other writers out on all reactors.
-    fileprivate nonisolated(nonsending) func compareAndWrite(_ slot: Slot) async -> IOStatus {
+    fileprivate nonisolated(nonsending) func compareAndWrite(_ request: CoordinatedRequest) async -> IOStatus {
+        let slot = unsafe request.slot
         let (start, count) = unsafe (slot.pointee.startBlock, slot.pointee.blockCount)
         let lock: RangeLock
         do throws(BdevError) {
-            lock = try await bdev.holds.lock(start..<start + count, holdingReads: false, of: bdev)
+            lock = try await bdev.holds.lock(start..<start + count, holdingReads: false, of: bdev, for: request)
         } catch {
-            return IOStatus(.firstFusedFailed)
+            return error.code == .noMemory ? IOStatus(.firstFusedFailed) : .aborted
         }
         var status = IOStatus.aborted
-        if !gate.isFrozen {
-            status = await perform(.compare, at: start, count: count, unsafe Segments(of: slot))
-            if status.isSuccess {
-                status = await perform(.write, at: start, count: count, unsafe slot.pointee.extras.second)
+        if unsafe !isGivenUp(slot) {
+            status = unsafe await perform(.compare, at: start, count: count, Segments(of: slot), for: slot)
+        }
+        if status.isSuccess {
+            status = .aborted
+            if unsafe !isGivenUp(slot) {
+                let new = unsafe slot.pointee.extras.second
+                status = unsafe await perform(.write, at: start, count: count, new, for: slot)
             }
         }
         await bdev.holds.unlock(lock.id, of: bdev)
         return status
+    }
+
+    private func isGivenUp(_ slot: Slot) -> Bool { unsafe slot.pointee.abortedGeneration == slot.pointee.generation }
+
+    /// Lets a compare-and-write go no further: it does not wait for its range any longer, and begins nothing. False for
+    /// a reset, which cannot be given up.
+    func giveUpCoordinated(_ slot: Slot) -> Bool {
+        if unsafe slot.pointee.type == .reset { return false }
+        unsafe slot.pointee.abortedGeneration = slot.pointee.generation
+        let request = unsafe CoordinatedRequest(core: self, slot: slot)
+        Task(executorPreference: pool.reactor.taskExecutor) { await request.reactor.local.giveUp(request) }
+        return true
+    }
+
+    /// Whether a coordinated request is on its way to its range, or there.
+    fileprivate func isWaiting(_ request: CoordinatedRequest) -> Bool {
+        let slot = unsafe request.slot
+        if unsafe !slot.pointee.isCoordinated || slot.pointee.generation != request.generation { return false }
+        var hasBegun = false
+        unsafe forEachStep(of: slot) { _ in hasBegun = true }
+        return !hasBegun
+    }
+
+    /// Visits what the layer does for a coordinated request and is not complete.
+    func forEachStep(of owner: Slot, _ body: (Slot) -> Void) {
+        unsafe forEachOutstanding { slot in
+            if unsafe slot.pointee.sink == .inside, unsafe slot.pointee.parent == owner { unsafe body(slot) }
+        }
+    }
+
+    nonisolated(nonsending) func resetDevice(_ request: CoordinatedRequest) async -> IOStatus {
+        await unsafe perform(.reset, at: 0, count: 0, for: request.slot)
     }
 
     /// Ends a request that others did the work of, after its starter has left.
@@ -67,8 +114,17 @@ extension ChannelCore {
 
 extension LocalReactor {
     fileprivate func compareAndWrite(_ request: CoordinatedRequest) async {
-        let status = await unsafe request.core.compareAndWrite(request.slot)
+        let status = await request.core.compareAndWrite(request)
         unsafe request.core.endCoordinated(request.slot, status)
+    }
+
+    /// The request may not have come to where it waits yet: so it is looked for again.
+    fileprivate func giveUp(_ request: CoordinatedRequest) async {
+        let holds = request.core.bdev.holds
+        while request.core.isWaiting(request), await !holds.giveUp(request) {
+            // Nobody can cancel the task this runs in.
+            try? await sleep(for: .microseconds(100))
+        }
     }
 
     func endReset(_ request: CoordinatedRequest, _ status: IOStatus) {

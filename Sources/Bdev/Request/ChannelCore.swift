@@ -90,7 +90,9 @@ import Reactors
             unsafe slot.pointee.extras.result = type == .seekData ? slot.pointee.startBlock : .max
             unsafe startAtEnd(slot, sink, .success)
         case .compareAndWrite:
-            if shape.native.contains(type) { unsafe start(slot, sink) } else { unsafe startCompareAndWrite(slot, sink) }
+            // During a reset it is aborted as any other.
+            if shape.native.contains(type) || gate.isFrozen { return unsafe start(slot, sink) }
+            unsafe startCompareAndWrite(slot, sink)
         default: unsafe start(slot, sink)
         }
     }
@@ -136,7 +138,7 @@ import Reactors
 
     /// `sink` is the slot's own, known where this is inlined.
     @inline(__always)
-    private func submit(_ slot: Slot, _ sink: RequestState.Sink) {
+    func submit(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.phase = .submitting
         module.outstandingCount &+= 1
         pool.submitDepth &+= 1

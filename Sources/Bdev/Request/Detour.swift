@@ -145,6 +145,11 @@ extension ChannelCore {
         if detour.isPumping { return }
         detour.isPumping = true
         while detour.next < detour.end && detour.status.isSuccess {
+            // Nothing new goes to a device that is being reset.
+            if gate.isFrozen {
+                detour.status = .aborted
+                break
+            }
             if detour.outstanding == 0 { detour.usedSegments = 0 }
             guard let child = unsafe makeChild(slot, detour) else { break }
             detour.outstanding += 1
