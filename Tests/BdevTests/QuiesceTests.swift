@@ -166,6 +166,31 @@ struct QuiesceTests {
 
     // MARK: Giving up
 
+    @Test func `cancelling its task does not end the wait of who quiesces`() throws {
+        try simulate { here, scene in
+            scene.device.pace = .held
+            try await scene.withChannel { channel in
+                let read = Task(executorPreference: channel.reactor.taskExecutor) { await channel.readOnce(at: 0) }
+                await channel.reactor.local.settle()
+                let quiesce = Task(executorPreference: channel.reactor.taskExecutor) {
+                    try await scene.module.host.value.quiesce("disk")
+                }
+                await channel.reactor.local.settle(.milliseconds(1))
+                quiesce.cancel()
+                await channel.reactor.local.settle(.milliseconds(1))
+                scene.device.complete()
+                #expect(await read.value == nil)
+                let waiting = Task(executorPreference: channel.reactor.taskExecutor) { await channel.readOnce(at: 0) }
+                await channel.reactor.local.settle(.milliseconds(1))
+                #expect(scene.device.held.isEmpty)
+                try await scene.module.host.value.unquiesce(try await quiesce.value)
+                await channel.reactor.local.settle()
+                scene.device.complete()
+                #expect(await waiting.value == nil)
+            }
+        }
+    }
+
     @Test(arguments: [IOType.read, .write, .compareAndWrite], UInt64(0)..<10)
     func `cancelling its task takes a waiting I-O out, and leaves the others`(type: IOType, seed: UInt64) throws {
         try simulate(seed: seed, reactorCount: 2) { here, scene in

@@ -77,9 +77,12 @@ actor HoldCoordinator {
         return false
     }
 
+    /// Whether or not the task has been cancelled.
     private func pause(_ duration: Duration) async {
-        // Nobody can cancel the task this runs in.
-        try? await home.local.sleep(for: duration)
+        let spot = home.loop.makeSpot()
+        _ = home.loop.schedule(after: duration) { [loop = home.loop] in loop.unpark(spot) }
+        await home.park(at: spot)
+        home.loop.release(spot)
     }
 
     // MARK: Ranges
@@ -87,7 +90,7 @@ actor HoldCoordinator {
     /// Waits until nobody else has any of `blocks`, keeps new I/O there waiting from now on, and returns when what was
     /// on its way there has ended.
     ///
-    /// - Parameter request: what the range is for, if it may be given up while it waits.
+    /// - Parameter request: what the range is for, if it may be given up; the task is cancelled then.
     /// - Throws: `noMemory` when a reactor has none to remember the lock; `removed`; `aborted` when given up.
     func lock(
         _ blocks: Range<UInt64>, holdingReads: Bool, of bdev: RegisteredBdev, for request: CoordinatedRequest? = nil
@@ -96,6 +99,7 @@ actor HoldCoordinator {
         if bdev.isRemoved {
             throw BdevError(.removed, bdev: bdev.name, "cannot have a range: the bdev is being removed")
         }
+        if request != nil && Task.isCancelled { throw givenUp(bdev) }
         let lock = RangeLock(id: nextID, blocks: blocks, holdsReads: holdingReads)
         nextID += 1
         if isTaken(lock, before: pending.count) {
@@ -103,9 +107,7 @@ actor HoldCoordinator {
             pending.append((lock, spot, request))
             await home.park(at: spot)
             home.loop.release(spot)
-            if !active.contains(where: { $0.id == lock.id }) {
-                throw BdevError(.aborted, bdev: bdev.name, "given up while it waited for its range")
-            }
+            if !active.contains(where: { $0.id == lock.id }) { throw givenUp(bdev) }
         } else {
             active.append(lock)
         }
@@ -116,9 +118,19 @@ actor HoldCoordinator {
             throw error
         }
         for reactor in reactors {
-            while await reactor.local.hasRequests(concernedBy: lock, of: bdev) { await pause(Self.drainPeriod) }
+            while await reactor.local.hasRequests(concernedBy: lock, of: bdev) {
+                if request != nil && Task.isCancelled {
+                    await unlock(lock.id, of: bdev)
+                    throw givenUp(bdev)
+                }
+                await pause(Self.drainPeriod)
+            }
         }
         return lock
+    }
+
+    private func givenUp(_ bdev: RegisteredBdev) -> BdevError {
+        BdevError(.aborted, bdev: bdev.name, "given up before it had its range")
     }
 
     /// Whether somebody has part of the range, or is to have it first.
@@ -137,12 +149,11 @@ actor HoldCoordinator {
         return true
     }
 
-    /// Whoever waits for a range on behalf of `request` does so no longer. False when nobody does.
-    func giveUp(_ request: CoordinatedRequest) -> Bool {
-        guard let place = pending.firstIndex(where: { $0.request?.isSame(as: request) == true }) else { return false }
+    /// Whoever waits for a range on behalf of `request` does so no longer.
+    func giveUp(_ request: CoordinatedRequest) {
+        guard let place = pending.firstIndex(where: { $0.request?.isSame(as: request) == true }) else { return }
         home.loop.unpark(pending.remove(at: place).spot)
         letPendingGo()
-        return true
     }
 
     /// Gives those their ranges whom nobody is in the way of any more.

@@ -42,7 +42,7 @@ extension ChannelCore {
     @inline(never)
     func startCompareAndWrite(_ slot: Slot, _ sink: RequestState.Sink) {
         let request = unsafe coordinate(slot, sink)
-        Task(executorPreference: pool.reactor.taskExecutor) {
+        unsafe slot.pointee.extras.task = Task(executorPreference: pool.reactor.taskExecutor) {
             await request.reactor.local.compareAndWrite(request)
         }
     }
@@ -79,18 +79,11 @@ extension ChannelCore {
     func giveUpCoordinated(_ slot: Slot) -> Bool {
         if unsafe slot.pointee.type == .reset { return false }
         unsafe slot.pointee.abortedGeneration = slot.pointee.generation
-        let request = unsafe CoordinatedRequest(core: self, slot: slot)
-        Task(executorPreference: pool.reactor.taskExecutor) { await request.reactor.local.giveUp(request) }
+        // For when it has not come to where it waits yet.
+        unsafe slot.pointee.extras.task?.cancel()
+        let request = unsafe CoordinatedRequest(core: self, slot: slot), holds = bdev.holds
+        Task(executorPreference: pool.reactor.taskExecutor) { await holds.giveUp(request) }
         return true
-    }
-
-    /// Whether a coordinated request is on its way to its range, or there.
-    fileprivate func isWaiting(_ request: CoordinatedRequest) -> Bool {
-        let slot = unsafe request.slot
-        if unsafe !slot.pointee.isCoordinated || slot.pointee.generation != request.generation { return false }
-        var hasBegun = false
-        unsafe forEachStep(of: slot) { _ in hasBegun = true }
-        return !hasBegun
     }
 
     /// Visits what the layer does for a coordinated request and is not complete.
@@ -116,15 +109,6 @@ extension LocalReactor {
     fileprivate func compareAndWrite(_ request: CoordinatedRequest) async {
         let status = await request.core.compareAndWrite(request)
         unsafe request.core.endCoordinated(request.slot, status)
-    }
-
-    /// The request may not have come to where it waits yet: so it is looked for again.
-    fileprivate func giveUp(_ request: CoordinatedRequest) async {
-        let holds = request.core.bdev.holds
-        while request.core.isWaiting(request), await !holds.giveUp(request) {
-            // Nobody can cancel the task this runs in.
-            try? await sleep(for: .microseconds(100))
-        }
     }
 
     func endReset(_ request: CoordinatedRequest, _ status: IOStatus) {

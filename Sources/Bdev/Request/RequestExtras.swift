@@ -16,6 +16,8 @@ import Reactors
     var result: UInt64 = 0
     /// What is done to a zone.
     var zoneAction = ZoneAction.close
+    /// Who sees a compare-and-write through.
+    var task: Task<Void, Never>?
     /// A command of the device's own.
     var command = NVMeCommand()
 }
