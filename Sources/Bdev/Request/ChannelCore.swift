@@ -91,7 +91,7 @@ import Reactors
             unsafe startAtEnd(slot, sink, .success)
         case .compareAndWrite:
             // During a reset it is aborted as any other.
-            if shape.native.contains(type) || gate.isFrozen { return unsafe start(slot, sink) }
+            if unsafe shape.native.contains(type) && isPlain(slot) || gate.isFrozen { return unsafe start(slot, sink) }
             unsafe startCompareAndWrite(slot, sink)
         default: unsafe start(slot, sink)
         }
@@ -101,7 +101,10 @@ import Reactors
     private func startUndirected(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
-        if unsafe route != .indirect && shape.native.contains(slot.pointee.type) {
+        // Only a limit on copies is no matter of the route, which reads and writes take too.
+        if unsafe route != .indirect && shape.native.contains(slot.pointee.type)
+            && (slot.pointee.type != .copy || isPlain(slot))
+        {
             unsafe dispatch(slot, sink)
         } else {
             unsafe startIndirectly(slot)
