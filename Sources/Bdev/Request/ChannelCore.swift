@@ -129,7 +129,7 @@ import Reactors
 
     /// `sink` is the slot's own, known where this is inlined.
     @inline(__always)
-    private func submit(_ slot: Slot, _ sink: RequestState.Sink) {
+    func submit(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.phase = .submitting
         module.outstandingCount &+= 1
         pool.submitDepth &+= 1
