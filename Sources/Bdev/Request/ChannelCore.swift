@@ -19,8 +19,7 @@ import Reactors
     let shape: ChannelShape
     /// Who holds I/O up here.
     let gate: IOGate
-    /// What waits for its turn under the bdev's limits.
-    var limited: LimitedQueue
+    private let limitedStorage: UnsafeMutablePointer<LimitedQueue>
     private(set) var route: Route
 
     /// How a request goes to the module.
@@ -53,8 +52,9 @@ import Reactors
         let geometry = bdev.geometry
         shape = ChannelShape(geometry, native: bdev.supportedTypes)
         self.gate = gate
-        limited = LimitedQueue(bdev.limiter)
-        route = Self.route(shape, gate, limited)
+        unsafe limitedStorage = .allocate(capacity: 1)
+        unsafe limitedStorage.initialize(to: LimitedQueue(bdev.limiter))
+        route = unsafe Self.route(shape, gate, isLimited: limitedStorage.pointee.limiter != nil)
         // It may have been resized, or begun to go away, since it was registered.
         blockCount = bdev.blockCount
         accepted = bdev.isRemoved ? [] : bdev.supportedTypes.withEmulated
@@ -62,7 +62,18 @@ import Reactors
         unsafe counters.initialize(repeating: IOCounters(), count: IOType.counterCount)
     }
 
-    deinit { unsafe counters.deallocate() }
+    deinit {
+        unsafe counters.deallocate()
+        unsafe limitedStorage.deinitialize(count: 1)
+        unsafe limitedStorage.deallocate()
+    }
+
+    /// What waits for its turn under the bdev's limits. Behind a pointer, for the same reason as the counters.
+    @inline(__always)
+    var limited: LimitedQueue {
+        _read { yield unsafe limitedStorage.pointee }
+        _modify { yield unsafe &limitedStorage.pointee }
+    }
 
     func bytes(_ blocks: UInt64) -> UInt64 { blocks &* shape.blockByteCount }
 
@@ -73,7 +84,7 @@ import Reactors
     func start(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
-        if route == .direct { unsafe dispatch(slot, sink) } else { unsafe startElsewise(slot, sink) }
+        if unsafe route == .direct || mayGo(slot) { unsafe dispatch(slot, sink) }
     }
 
     /// Starts a prepared request without data, or one that only some devices do themselves.
@@ -113,18 +124,20 @@ import Reactors
         unsafe tell(slot, sink, insideSubmit: true)
     }
 
+    /// Whether a request may go to the module now. Otherwise it is on its way there, or has ended.
     @inline(never)
-    private func startElsewise(_ slot: Slot, _ sink: RequestState.Sink) {
-        if route == .indirect { return unsafe startIndirectly(slot) }
-        if unsafe isAdmitted(slot) { unsafe dispatch(slot, sink) }
+    private func mayGo(_ slot: Slot) -> Bool {
+        if route == .limited { return unsafe isAdmitted(slot) }
+        unsafe startIndirectly(slot)
+        return false
     }
 
     /// Somebody begins or ends to hold I/O up, or there are other limits.
-    func gateChanged() { route = Self.route(shape, gate, limited) }
+    func gateChanged() { route = unsafe Self.route(shape, gate, isLimited: limited.limiter != nil) }
 
-    private static func route(_ shape: ChannelShape, _ gate: IOGate, _ limited: borrowing LimitedQueue) -> Route {
+    private static func route(_ shape: ChannelShape, _ gate: IOGate, isLimited: Bool) -> Route {
         if !shape.isPlain || gate.isHolding { return .indirect }
-        return unsafe limited.limiter == nil ? .direct : .limited
+        return isLimited ? .limited : .direct
     }
 
     /// Hands a request to the module, or to the end of the queue when the device has no room.

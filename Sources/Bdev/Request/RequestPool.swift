@@ -30,6 +30,7 @@ import Reactors
     private var isRetrying = false
     private lazy var cancellationScan = CancellationScan(pool: self)
     private var isScanning = false
+    private var hasDeadlines = false
     /// In the order they were made.
     private var channels: [ChannelCore] = []
     private var gates: [(bdev: RegisteredBdev, gate: IOGate)] = []
@@ -207,13 +208,34 @@ import Reactors
         }
     }
 
+    /// A request has a deadline from now on.
+    func watchDeadlines() {
+        hasDeadlines = true
+        willPark()
+    }
+
     func scanForCancellation() {
+        if hasDeadlines { abortLate() }
         if loop.parkedTaskCount == 0 {
             isScanning = false
             loop.pause(cancellationScan)
             return
         }
         for channel in channels { channel.abortCancelled() }
+    }
+
+    private func abortLate() {
+        hasDeadlines = false
+        let now = loop.clock.now()
+        unsafe forEachSlot { slot in
+            guard unsafe slot.pointee.phase != .free, unsafe slot.pointee.hasExtras,
+                unsafe slot.pointee.extras.deadline != .max
+            else { return }
+            hasDeadlines = true
+            if unsafe slot.pointee.extras.deadline > now || slot.pointee.extras.isLate { return }
+            unsafe slot.pointee.extras.isLate = true
+            unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.abort(slot) }
+        }
     }
 
     // MARK: Channels
