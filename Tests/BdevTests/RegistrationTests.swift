@@ -89,7 +89,6 @@ struct RegistrationTests {
         ("no alignment", .test.with { $0.memoryAlignment = 0 }),
         ("a negative alignment", .test.with { $0.memoryAlignment = -4096 }),
         ("an odd alignment", .test.with { $0.memoryAlignment = 24 }),
-        ("no write unit", .test.with { $0.writeUnitBlockCount = 0 }),
         ("a split at no boundary", .test.with { $0.splitsAtOptimalBoundary = true }),
         ("a segment count alone", .test.with { $0.segmentCountLimit = 4 }),
         ("a segment length alone", .test.with { $0.segmentByteCountLimit = 4096 }),
@@ -112,6 +111,27 @@ struct RegistrationTests {
             #expect(error?.bdev == "bad")
             #expect(await code { () throws(BdevError) in _ = try await scene.engine.info("bad") } == .noSuchBdev)
             try await scene.module.create("bad", device)
+        }
+    }
+
+    @Test func `a write unit that was left out is one block`() throws {
+        try simulate(geometry: .test.with { $0.writeUnitBlockCount = 0 }) { _, scene in
+            let info = try await scene.engine.info("disk")
+            #expect(info.geometry.writeUnitBlockCount == 1)
+        }
+    }
+
+    @Test func `all aliases go at once, that of the UUID too, and another bdev may have them`() throws {
+        try simulate { _, scene in
+            let engine = scene.engine, uuid = try await engine.info("disk").uuid
+            try await engine.addAlias("other", to: "disk")
+            try await engine.removeAllAliases(of: "disk")
+            #expect(try await engine.info("disk").aliases == [])
+            for name in ["other", uuid.description] {
+                #expect(await code { () throws(BdevError) in _ = try await engine.open(name) } == .noSuchBdev)
+            }
+            try await scene.module.create("other", TestDevice(.test, types: .everything), uuid: uuid)
+            #expect(await code { () throws(BdevError) in try await engine.removeAllAliases(of: "x") } == .noSuchBdev)
         }
     }
 

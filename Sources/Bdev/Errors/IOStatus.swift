@@ -26,7 +26,9 @@ public struct IOStatus: Hashable, Sendable {
     }
 
     public let code: Code
-    /// The errno (positive) or device status that goes with `code`; 0 without one.
+    /// What goes with `code`; 0 without any. For `systemError` the errno (positive); for `nvmeError` the NVMe status
+    /// with its type in bits 8 to 10 and its code in bits 0 to 7 (`SCT << 8 | SC`), so that 0x282 is an end-to-end
+    /// guard check error.
     public let detail: Int32
 
     @inlinable

@@ -1,18 +1,54 @@
 public import Reactors
 
 /// A kind of bdev: null, RAM disk, file. Registered with an engine, which starts and stops it.
+///
+/// All of it is called on the engine's reactor, and the engine holds nothing while it runs: a module may register,
+/// remove, open and claim from inside.
 public protocol BdevModule: AnyObject, Sendable {
     /// What errors and statistics call it; one module of a name in an engine.
     var name: String { get }
-    /// Called once, when the engine takes the module in, on the engine's reactor. Bdevs may be registered through
-    /// `host` from here on.
+    /// Bytes that the module wants in every request for itself. Read once, before the first request.
+    var requestScratchByteCount: Int { get }
+    /// Called once, when the engine takes the module in. Bdevs may be registered through `host` from here on. What it
+    /// did before it throws is its own to undo, but for bdevs it has registered: the engine removes them.
     func start(_ host: BdevModuleHost) async throws(BdevError)
-    /// Called once, after every bdev of the module is gone, on the engine's reactor.
+    /// Called once, when all modules that are started together have been, and every examination is over (SPDK:
+    /// `init_complete`).
+    func startCompleted() async
+    /// Called once, before any bdev is removed, in the reverse order of the starts (SPDK: `fini_start`). No bdev can be
+    /// registered any more; a module that holds claims or descriptors for bdevs it has not made yet lets them go here.
+    func willStop() async
+    /// Called once, after every bdev of the module is gone, in the reverse order of the starts.
     func stop() async
 }
 
 extension BdevModule {
+    public var requestScratchByteCount: Int { 0 }
+    public func startCompleted() async {}
+    public func willStop() async {}
     public func stop() async {}
+}
+
+/// A module whose bdevs stand on other bdevs: it is shown every bdev that can be read, and takes those it knows.
+///
+/// Started before the modules that are not virtual. A bdev that is there when the module starts is shown then.
+public protocol VirtualBdevModule: BdevModule {
+    /// Looks at what the bdev is: its name, UUID, sizes. No I/O; the module may open and claim the bdev, and register
+    /// others on it. The first module to claim it has it.
+    ///
+    /// The bdev stays until this returns. What is thrown is logged, and keeps no other module from looking.
+    func examineConfiguration(_ bdev: BdevInfo, host: BdevModuleHost) async throws(BdevError)
+    /// Looks at what is on the bdev, in a task of its own; called after every module's
+    /// ``examineConfiguration(_:host:)``, unless other modules than this one have claimed the bdev by then.
+    ///
+    /// The bdev is listed, and ``BdevEngine/waitForExamine()`` returns, when this has returned. What is thrown is
+    /// logged.
+    func examineDisk(_ bdev: BdevInfo, host: BdevModuleHost) async throws(BdevError)
+}
+
+extension VirtualBdevModule {
+    public func examineConfiguration(_ bdev: BdevInfo, host: BdevModuleHost) async throws(BdevError) {}
+    public func examineDisk(_ bdev: BdevInfo, host: BdevModuleHost) async throws(BdevError) {}
 }
 
 /// What a module asks of its engine.
@@ -20,9 +56,11 @@ public struct BdevModuleHost: Sendable {
     public let engine: BdevEngine
     let module: String
 
-    /// Makes a bdev known under its name. Visible to others only when this returns.
+    /// Makes a bdev known under its name, and has it examined. Returns when every module's `examineConfiguration` has;
+    /// the bdev is listed when their `examineDisk`s have as well.
     ///
-    /// - Throws: `nameInUse`, `invalidGeometry`, `invalidArgument` for an empty name; nothing is left behind then.
+    /// - Throws: `nameInUse`, `invalidGeometry`, `invalidArgument` for an empty name, `closed` when the engine or the
+    ///   module is being stopped; nothing is left behind then.
     public func register(_ properties: BdevProperties, driver: any BdevDriver) async throws(BdevError) {
         try await engine.add(properties, driver: driver, module: module)
     }

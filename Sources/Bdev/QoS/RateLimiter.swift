@@ -3,11 +3,12 @@ import Synchronization
 
 /// The limits of one bdev, shared by its channels on all reactors.
 ///
-/// Each limit is the instant at which the next I/O may begin. An I/O moves it on by its own share of a second and begins
-/// when it comes; an instant that lies too far back is moved up to where the burst begins. No timer adds anything, so
-/// nothing is lost to one that is late.
+/// Each limit is the instant at which the next I/O may begin. An I/O moves it on by its own share of a second and
+/// begins when it comes; an instant that lies too far back is moved up to where the burst begins. No timer adds
+/// anything, so nothing is lost to one that is late.
 final class RateLimiter: Sendable {
     let limits: QoSLimits
+    let limitsBytes: Bool
     private let operations: Limit
     private let bytes: Limit
     private let readBytes: Limit
@@ -19,6 +20,9 @@ final class RateLimiter: Sendable {
         func limit(_ rate: UInt64?) -> Limit {
             Limit(rate: rate, ticksPerSecond: clock.ticksPerSecond, burst: burst, now: now)
         }
+        var others = limits
+        others.operationsPerSecond = nil
+        limitsBytes = !others.isUnlimited
         operations = limit(limits.operationsPerSecond)
         bytes = limit(limits.bytesPerSecond)
         readBytes = limit(limits.readBytesPerSecond)
@@ -27,7 +31,6 @@ final class RateLimiter: Sendable {
 
     /// Has an I/O take its share of all limits that concern it. When it may begin, in ticks; not later than `now`: at
     /// once.
-    @inline(__always)
     func reserve(isRead: Bool, byteCount: UInt64, now: UInt64) -> UInt64 {
         var start = now
         if operations.isOn { start = max(start, operations.reserve(1, now)) }
@@ -39,6 +42,10 @@ final class RateLimiter: Sendable {
         }
         return start
     }
+
+    /// The same where nothing else is limited than operations.
+    @inline(__always)
+    func reserveOperation(now: UInt64) -> UInt64 { operations.reserve(1, now) }
 
     private struct Limit: ~Copyable, Sendable {
         let isOn: Bool

@@ -9,29 +9,41 @@ public final class BdevDescriptor: Sendable {
     }
 
     let bdev: RegisteredBdev
-    public let mode: Mode
-    private let state = ThreadLock(State())
+    /// Whether it shows data only: the layer makes the protection information and checks it.
+    public let hidesMetadata: Bool
+    private let listener: EventListener?
+    private let state: ThreadLock<State>
 
     private struct State {
+        var mode: Mode
         var channels: [BdevChannel] = []
         var isClosed = false
         var events: AsyncStream<BdevEvent>.Continuation?
+        /// Told, and taken by nobody yet.
+        var mediaEventCount = 0
     }
 
-    init(bdev: RegisteredBdev, mode: Mode) {
+    /// The most media events that are under way to one descriptor.
+    private static let mediaEventLimit = 64
+
+    init(bdev: RegisteredBdev, mode: Mode, listener: EventListener? = nil, hidesMetadata: Bool = false) {
         self.bdev = bdev
-        self.mode = mode
+        self.hidesMetadata = hidesMetadata
+        self.listener = listener
+        state = ThreadLock(State(mode: mode))
     }
 
+    /// What it may be used for now: a claim can make a read-only descriptor writable.
+    public var mode: Mode { state.withLock { $0.mode } }
     /// The bdev's name.
     public var name: String { bdev.name }
     /// Bytes in a block.
-    public var blockByteCount: Int { bdev.geometry.blockByteCount }
+    public var blockByteCount: Int { geometry.blockByteCount }
     /// Blocks on the bdev now.
     public var blockCount: UInt64 { bdev.blockCount }
     /// Sizes and limits as of now.
     public var geometry: BdevGeometry {
-        var geometry = bdev.geometry
+        var geometry = hidesMetadata ? bdev.geometry.withoutMetadata : bdev.geometry
         geometry.blockCount = bdev.blockCount
         return geometry
     }
@@ -59,6 +71,8 @@ public final class BdevDescriptor: Sendable {
             await channel.close()
             throw BdevError(.closed, bdev: name, "cannot open a channel: the descriptor is closed")
         }
+        // A claim may have made the descriptor writable after the channel was made and before it was listed.
+        await channel.adoptMode()
         return channel
     }
 
@@ -83,11 +97,21 @@ public final class BdevDescriptor: Sendable {
         state.withLock { state in state.channels.removeAll { $0 === channel } }
     }
 
-    private var isClosed: Bool { state.withLock { $0.isClosed } }
+    /// Makes it writable. Its channels, which have to follow.
+    func promote() -> [BdevChannel] {
+        state.withLock { state in
+            if state.mode == .readWrite { return [] }
+            state.mode = .readWrite
+            return state.channels
+        }
+    }
 
     // MARK: Closing
 
-    /// Closes every channel, waiting for the I/O in flight, and lets go of the bdev. Calling it again does nothing.
+    var isClosed: Bool { state.withLock { $0.isClosed } }
+
+    /// Closes every channel, waiting for the I/O in flight, ends a claim and lets go of the bdev. Calling it again does
+    /// nothing. No event is told after it returns.
     public func close() async {
         let channels: [BdevChannel]? = state.withLock { state in
             if state.isClosed { return nil }
@@ -98,6 +122,8 @@ public final class BdevDescriptor: Sendable {
         }
         guard let channels else { return }
         for channel in channels { await channel.close() }
+        // The handler may be running there now.
+        if let listener { await listener.reactor.run { _ in } }
         await bdev.didClose(self)
     }
 
@@ -105,25 +131,46 @@ public final class BdevDescriptor: Sendable {
 
     /// What happens to the bdev while it is open. One consumer; a second call ends the first one's stream. Ends when
     /// the descriptor is closed.
-    public var events: AsyncStream<BdevEvent> {
-        AsyncStream { continuation in
+    public var events: BdevEvents {
+        let stream = AsyncStream<BdevEvent> { continuation in
             state.withLock { state in
                 state.events?.finish()
+                if listener == nil { state.mediaEventCount = 0 }
                 if state.isClosed { continuation.finish() } else { state.events = continuation }
             }
         }
+        return BdevEvents(stream: stream, descriptor: self)
     }
 
-    func bdevWillBeRemoved() { _ = state.withLock { $0.events?.yield(.removed) } }
-    func bdevWasResized(to blockCount: UInt64) {
-        _ = state.withLock { $0.events?.yield(.resized(blockCount: blockCount)) }
+    /// Tells those who listen.
+    func send(_ event: BdevEvent) {
+        let isClosed = state.withLock { state in
+            if !state.isClosed { state.events?.yield(event) }
+            return state.isClosed
+        }
+        if !isClosed { listener?.send(event, of: self) }
     }
-}
 
-/// What may happen to an open bdev. More may be added.
-public enum BdevEvent: Sendable, Hashable {
-    /// It is being removed: close the descriptor, or the removal waits for ever.
-    case removed
-    /// It has this many blocks now.
-    case resized(blockCount: UInt64)
+    /// Tells the handler, or where there is none the consumer, of as many of `events` as there is room for. How many.
+    func sendMedia(_ events: [MediaEvent]) -> Int {
+        let count = state.withLock { state in
+            if state.isClosed || (listener == nil && state.events == nil) { return 0 }
+            let count = min(events.count, Self.mediaEventLimit - state.mediaEventCount)
+            state.mediaEventCount += count
+            if count > 0, listener == nil { state.events?.yield(.mediaManagement(Array(events.prefix(count)))) }
+            return count
+        }
+        if count > 0 { listener?.send(.mediaManagement(Array(events.prefix(count))), of: self) }
+        return count
+    }
+
+    /// An event has come to where it is looked at: false when it is too late for it.
+    func mayDeliver(_ event: BdevEvent) -> Bool {
+        state.withLock { state in
+            if case .mediaManagement(let list) = event {
+                state.mediaEventCount = max(0, state.mediaEventCount - list.count)
+            }
+            return !state.isClosed
+        }
+    }
 }

@@ -1,8 +1,8 @@
 import Reactors
 
 extension BdevEngine {
-    /// Limits what a bdev may do in a second, on all reactors together; takes the place of the limits before. What waits
-    /// goes on under the new ones: nothing fails, nothing is lost.
+    /// Limits what a bdev may do in a second, on all reactors together; takes the place of the limits before. What
+    /// waits goes on under the new ones: nothing fails, nothing is lost.
     ///
     /// - Throws: `noSuchBdev`; `invalidArgument` for a rate of 0 or a burst out of range.
     public func setLimits(_ limits: QoSLimits, of name: String) async throws(BdevError) {

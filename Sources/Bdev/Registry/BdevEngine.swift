@@ -1,3 +1,4 @@
+public import Logging
 public import Reactors
 
 /// The bdevs of a process: modules that make them, the one name space they share, and the way to open them.
@@ -7,107 +8,54 @@ public actor BdevEngine {
     /// Where channels can be opened.
     public nonisolated let reactors: [Reactor]
     nonisolated let home: Reactor
+    /// Whether every bdev is examined when it is registered; if not, only those that ``examine(_:)`` names.
+    public nonisolated let automaticallyExamines: Bool
+    nonisolated let logger: Logger
 
     public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe home.asUnownedSerialExecutor() }
 
-    private var modules: [any BdevModule] = []
+    /// In the order they are started and examine in: the virtual ones, the latest first, then the physical ones.
+    var modules: [ModuleEntry] = []
     /// By name and by alias; the UUID's text is one.
-    private var names: [String: RegisteredBdev] = [:]
+    var names: [String: RegisteredBdev] = [:]
     /// In the order of registration.
-    private var bdevs: [RegisteredBdev] = []
-    private var isStopping = false
-    /// Bdevs on their way out.
-    private var removalCount = 0
-    /// Tasks that wait for one of them to be gone.
-    private var removalWaiters: [ParkingSpot] = []
+    var bdevs: [RegisteredBdev] = []
+    /// Names whose bdevs are examined although not all are, in the order they were given.
+    var allowList: [String] = []
+    var isStopping = false
+    /// Everything has been stopped.
+    var hasStopped = false
+    /// Calls of ``start(_:)`` under way.
+    var startCount = 0
+    /// Examinations under way.
+    var examinationCount = 0
+    /// Bdevs on their way out, until their drivers have given back what they held.
+    var leaving: [RegisteredBdev] = []
+    /// Tells of each change of what is above, and of the bdevs' descriptors and claims.
+    let changes: ChangeSignal
 
-    /// - Parameter reactors: at least one. The engine's own work is done on the first.
-    public init(reactors: [Reactor]) {
+    /// - Parameters:
+    ///   - reactors: at least one. The engine's own work is done on the first.
+    ///   - automaticallyExamines: whether virtual modules see every bdev that is registered.
+    ///   - logger: is told, as a warning, of what fails where no caller is there to hear of it.
+    public init(
+        reactors: [Reactor], automaticallyExamines: Bool = true, logger: Logger = Logger(label: "swift-bdev.engine")
+    ) {
         precondition(!reactors.isEmpty, "a bdev engine needs at least one reactor")
         self.reactors = reactors
         home = reactors[0]
+        self.automaticallyExamines = automaticallyExamines
+        self.logger = logger
+        changes = ChangeSignal(home: reactors[0])
     }
 
-    public init(group: ReactorGroup) { self.init(reactors: group.reactors) }
-
-    // MARK: Modules
-
-    /// Takes a module in and starts it.
-    ///
-    /// - Throws: `nameInUse` when there is a module of that name, `closed` after ``stop()``, and what the module's
-    ///   start throws; the module is not taken in then.
-    public func register(_ module: some BdevModule) async throws(BdevError) {
-        if isStopping { throw BdevError(.closed, "cannot register module '\(module.name)': the engine is stopping") }
-        if modules.contains(where: { $0.name == module.name }) {
-            throw BdevError(.nameInUse, "a module named '\(module.name)' is registered already")
-        }
-        modules.append(module)
-        do {
-            try await module.start(BdevModuleHost(engine: self, module: module.name))
-        } catch {
-            modules.removeAll { $0 === module }
-            throw error
-        }
+    public init(
+        group: ReactorGroup, automaticallyExamines: Bool = true, logger: Logger = Logger(label: "swift-bdev.engine")
+    ) {
+        self.init(reactors: group.reactors, automaticallyExamines: automaticallyExamines, logger: logger)
     }
 
-    /// Removes every bdev, newest first, and stops the modules in reverse order. Waits until whoever has a bdev open
-    /// has closed it.
-    public func stop() async {
-        if isStopping { return }
-        isStopping = true
-        while let last = bdevs.last {
-            do { try await takeAway(last) } catch { await waitForRemoval() }
-        }
-        while removalCount > 0 { await waitForRemoval() }
-        for module in modules.reversed() { await module.stop() }
-        modules = []
-    }
-
-    // MARK: Names
-
-    func add(_ properties: BdevProperties, driver: any BdevDriver, module: String) throws(BdevError) {
-        let name = properties.name
-        if isStopping { throw BdevError(.closed, bdev: name, "cannot register a bdev: the engine is stopping") }
-        if name.isEmpty { throw BdevError(.invalidArgument, "a bdev needs a name") }
-        try properties.geometry.validate(name: name)
-        let uuid = properties.uuid ?? BdevUUID(random: home.backend.randomWord(), home.backend.randomWord())
-        let all = Set([name, uuid.description] + properties.aliases)
-        for candidate in all.sorted() {
-            if candidate.isEmpty { throw BdevError(.invalidArgument, bdev: name, "an alias cannot be empty") }
-            if let other = names[candidate] {
-                throw BdevError(
-                    .nameInUse, bdev: name, "'\(candidate)' is a name or alias of bdev '\(other.name)' already",
-                    advice: "choose another name, alias or UUID")
-            }
-        }
-        var complete = properties
-        complete.aliases = all.subtracting([name]).sorted()
-        let bdev = RegisteredBdev(complete, uuid: uuid, module: module, driver: driver, reactors: reactors)
-        bdevs.append(bdev)
-        for candidate in all { names[candidate] = bdev }
-    }
-
-    /// Gives a bdev another name.
-    ///
-    /// - Throws: `noSuchBdev`, `nameInUse`, `invalidArgument` for an empty one.
-    public func addAlias(_ alias: String, to name: String) async throws(BdevError) {
-        let bdev = try find(name)
-        if alias.isEmpty { throw BdevError(.invalidArgument, bdev: name, "an alias cannot be empty") }
-        if let other = names[alias] {
-            throw BdevError(.nameInUse, bdev: name, "'\(alias)' is a name or alias of bdev '\(other.name)' already")
-        }
-        names[alias] = bdev
-        await bdev.insertAlias(alias)
-    }
-
-    /// - Throws: `noSuchBdev` when `alias` is no alias, or is a bdev's name.
-    public func removeAlias(_ alias: String) async throws(BdevError) {
-        guard let bdev = names[alias], bdev.name != alias else {
-            throw BdevError(.noSuchBdev, "'\(alias)' is no alias of any bdev")
-        }
-        names[alias] = nil
-        await bdev.removeAlias(alias)
-    }
+    // MARK: Looking
 
     func find(_ name: String) throws(BdevError) -> RegisteredBdev {
         if let bdev = names[name] { return bdev }
@@ -123,68 +71,12 @@ public actor BdevEngine {
         throw BdevError(.noSuchBdev, bdev: name, "the bdev belongs to module '\(bdev.moduleName)', not to '\(module)'")
     }
 
-    // MARK: Opening
-
-    /// Opens a bdev by its name or an alias.
-    ///
-    /// - Throws: `noSuchBdev`, or `removed` when it is on its way out.
-    public func open(_ name: String, mode: BdevDescriptor.Mode = .readOnly) async throws(BdevError) -> BdevDescriptor {
-        let bdev = try find(name)
-        let descriptor = BdevDescriptor(bdev: bdev, mode: mode)
-        try await bdev.add(descriptor)
-        return descriptor
-    }
-
-    // MARK: Going away
-
-    func remove(_ name: String, module: String) async throws(BdevError) {
-        try await takeAway(try find(name, of: module))
-    }
-
-    /// Removes a bdev, whatever module it is of. Waits until everyone has closed it.
-    ///
-    /// - Throws: `noSuchBdev`; `busy` when it is on its way out already.
-    public func remove(_ name: String) async throws(BdevError) { try await takeAway(try find(name)) }
-
-    private func takeAway(_ bdev: RegisteredBdev) async throws(BdevError) {
-        try await bdev.beginRemoval()
-        removalCount += 1
-        await stopChannels(of: bdev)
-        await bdev.holds.settle()
-        await bdev.waitUntilClosed()
-        for (name, registered) in names where registered === bdev { names[name] = nil }
-        bdevs.removeAll { $0 === bdev }
-        await bdev.driver.destroy()
-        removalCount -= 1
-        for spot in removalWaiters { home.loop.unpark(spot) }
-        removalWaiters = []
-    }
-
-    /// Returns when one of the removals under way has ended.
-    private func waitForRemoval() async {
-        let spot = home.loop.makeSpot()
-        removalWaiters.append(spot)
-        await home.park(at: spot)
-        home.loop.release(spot)
-    }
-
-    private func stopChannels(of bdev: RegisteredBdev) async {
-        for reactor in reactors { await reactor.local.stopAccepting(bdev) }
-    }
-
-    func resize(_ name: String, module: String, blockCount: UInt64) async throws(BdevError) {
-        let bdev = try find(name, of: module)
-        guard let descriptors = try await bdev.resize(blockCount) else { return }
-        for reactor in reactors { await reactor.local.adopt(blockCount: blockCount, of: bdev) }
-        for descriptor in descriptors { descriptor.bdevWasResized(to: blockCount) }
-    }
-
-    // MARK: Looking
-
-    /// Every bdev, in the order of registration.
+    /// Every bdev whose examination is over, in the order of registration.
     public func list() async -> [BdevInfo] {
         var result: [BdevInfo] = []
-        for bdev in bdevs { result.append(await bdev.info()) }
+        for bdev in bdevs {
+            if await bdev.isAnnounced { result.append(await bdev.info()) }
+        }
         return result
     }
 
@@ -203,9 +95,4 @@ public actor BdevEngine {
         sum.ticksPerSecond = home.backend.clock.ticksPerSecond
         return sum
     }
-}
-
-extension RegisteredBdev {
-    func insertAlias(_ alias: String) { aliases.insert(alias) }
-    func removeAlias(_ alias: String) { aliases.remove(alias) }
 }

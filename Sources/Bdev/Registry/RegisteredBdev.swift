@@ -1,20 +1,30 @@
 import Reactors
 import Synchronization
 
-/// One bdev that an engine knows: who it is, who has it open, whether it is going away.
+/// One bdev that an engine knows: who it is, who has it open, who has claimed it, whether it is going away.
 ///
 /// An actor on the engine's reactor. What the data path needs of it is immutable or atomic.
 actor RegisteredBdev {
-    enum State { case ready, unregistering, removed }
+    enum State {
+        case ready
+        /// New opens and I/O are refused; what the layer has under way is being settled.
+        case unregistering
+        /// Those who have it open have been told, and are waited for.
+        case removing
+        case removed
+    }
 
     nonisolated let name: String
     nonisolated let uuid: BdevUUID
     nonisolated let productName: String
     nonisolated let moduleName: String
+    nonisolated let scratchByteCount: Int
     nonisolated let geometry: BdevGeometry
     nonisolated let supportedTypes: IOTypes
     nonisolated let driver: any BdevDriver
     nonisolated let home: Reactor
+    /// The engine's.
+    nonisolated let changes: ChangeSignal
     nonisolated let holds: HoldCoordinator
     nonisolated let resetDrainTimeout: Duration
     private nonisolated let currentBlockCount: Atomic<UInt64>
@@ -25,18 +35,29 @@ actor RegisteredBdev {
 
     private(set) var state = State.ready
     var aliases: Set<String>
+    /// In the order they were opened.
     private(set) var descriptors: [BdevDescriptor] = []
+    /// In the order they were made; all of one kind.
+    var claims: [HeldClaim] = []
+    private var examinationCount = 0
+    /// Its first examination is over: it is listed.
+    private(set) var isAnnounced = false
     private var retired = IOStatistics()
-    private var lastClose: ParkingSpot?
 
-    init(_ properties: BdevProperties, uuid: BdevUUID, module: String, driver: any BdevDriver, reactors: [Reactor]) {
+    init(
+        _ properties: BdevProperties, uuid: BdevUUID, module: any BdevModule, driver: any BdevDriver,
+        changes: ChangeSignal,
+        reactors: [Reactor]
+    ) {
         name = properties.name
         self.uuid = uuid
         productName = properties.productName
-        moduleName = module
+        moduleName = module.name
+        scratchByteCount = module.requestScratchByteCount
         geometry = properties.geometry
         supportedTypes = properties.supportedTypes
         self.driver = driver
+        self.changes = changes
         home = reactors[0]
         holds = HoldCoordinator(reactors: reactors)
         resetDrainTimeout = properties.resetDrainTimeout
@@ -52,19 +73,52 @@ actor RegisteredBdev {
     }
     nonisolated var isRemoved: Bool { removing.load(ordering: .acquiring) }
 
+    func insertAlias(_ alias: String) { aliases.insert(alias) }
+    func removeAlias(_ alias: String) { aliases.remove(alias) }
+
     // MARK: Descriptors
 
     func add(_ descriptor: BdevDescriptor) throws(BdevError) {
         if state != .ready { throw BdevError(.removed, bdev: name, "cannot open: the bdev is being removed") }
+        if descriptor.mode == .readWrite, let held = claims.first {
+            throw BdevError(
+                .claimed, bdev: name, "cannot open for writing: \(held.claim) has claimed it",
+                advice: "open it with mode .readOnly")
+        }
         descriptors.append(descriptor)
     }
 
     func didClose(_ descriptor: BdevDescriptor) {
         descriptors.removeAll { $0 === descriptor }
-        if descriptors.isEmpty, let spot = lastClose {
-            lastClose = nil
-            home.loop.unpark(spot)
+        endClaim(of: descriptor)
+    }
+
+    // MARK: Examination
+
+    /// False when it is going away.
+    func begin(_ examination: Examination) -> Bool {
+        if state != .ready { return false }
+        descriptors.append(examination.descriptor)
+        examinationCount += 1
+        return true
+    }
+
+    func endExamination() {
+        examinationCount -= 1
+        announce()
+    }
+
+    /// Lists it, if nobody examines it.
+    func announce() { if examinationCount == 0 { isAnnounced = true } }
+
+    // MARK: Events
+
+    /// To the first that may write. How many it took.
+    func pushMediaEvents(_ events: [MediaEvent]) throws(BdevError) -> Int {
+        guard let writer = descriptors.first(where: { $0.mode == .readWrite }) else {
+            throw BdevError(.noSuchBdev, bdev: name, "cannot tell of media events: nobody has it open for writing")
         }
+        return writer.sendMedia(events)
     }
 
     // MARK: Going away
@@ -75,15 +129,11 @@ actor RegisteredBdev {
         removing.store(true, ordering: .releasing)
     }
 
-    /// Returns when nobody has the bdev open any more.
+    /// Tells those who have it open, and returns when nobody has any more.
     func waitUntilClosed() async {
-        for descriptor in descriptors { descriptor.bdevWillBeRemoved() }
-        if !descriptors.isEmpty {
-            let spot = home.loop.makeSpot()
-            lastClose = spot
-            await home.park(at: spot)
-            home.loop.release(spot)
-        }
+        state = .removing
+        for descriptor in descriptors { descriptor.send(.removed) }
+        while !descriptors.isEmpty { await changes.wait() }
         state = .removed
     }
 
@@ -113,7 +163,8 @@ actor RegisteredBdev {
         geometry.blockCount = blockCount
         return BdevInfo(
             name: name, aliases: aliases.sorted(), uuid: uuid, productName: productName, moduleName: moduleName,
-            geometry: geometry, supportedTypes: supportedTypes, isOpen: !descriptors.isEmpty)
+            geometry: geometry, supportedTypes: supportedTypes, isOpen: !descriptors.isEmpty,
+            claims: claims.map(\.claim))
     }
 }
 
@@ -128,4 +179,6 @@ public struct BdevInfo: Sendable {
     /// What the module itself does; write zeroes is offered wherever write is.
     public let supportedTypes: IOTypes
     public let isOpen: Bool
+    /// In the order they were made. All of one kind; several only of `readManyWriteNone` and `readManyWriteShared`.
+    public let claims: [BdevClaim]
 }

@@ -95,6 +95,12 @@ extension BdevChannel {
     /// Starts a prepared request, waits for it, and returns the device's answer.
     @discardableResult
     func finishOther(_ slot: Slot) async throws(BdevError) -> UInt64 {
+        unsafe await wait(for: slot)
+        return unsafe try conclude(slot)
+    }
+
+    /// Starts a prepared request and returns when it is complete. The slot is the caller's then.
+    func wait(for slot: Slot) async {
         // The slot of a request with extras is kept for its answer; so that there is one path here, every one is.
         unsafe slot.pointee.hasExtras = true
         unsafe parts.core.startOther(slot, .task)
@@ -105,6 +111,10 @@ extension BdevChannel {
         } else if !loop.value.spendSynchronousCompletions(1) {
             await reactor.yieldTurn()
         }
+    }
+
+    /// Gives the slot of a complete request back. The device's answer.
+    func conclude(_ slot: Slot) throws(BdevError) -> UInt64 {
         let answer = unsafe slot.pointee.extras.result
         let failure = unsafe slot.pointee.status.isSuccess ? nil : parts.core.error(slot)
         unsafe parts.core.clearExtras(slot)

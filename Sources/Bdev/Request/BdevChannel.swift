@@ -61,6 +61,9 @@ public import Reactors
         _ body: (isolated BdevChannel) async throws -> Result
     ) async throws -> Result { try await body(self) }
 
+    /// Follows its descriptor, which may have become writable.
+    func adoptMode() { if descriptor.mode == .readWrite { parts.face.permitWrites() } }
+
     // MARK: Memory
 
     /// A buffer of `byteCount` bytes from the reactor's memory. Its contents are undefined.
@@ -168,6 +171,7 @@ extension LocalReactor {
     }
 
     func openChannel(_ descriptor: BdevDescriptor) async throws(BdevError) -> BdevChannel {
-        BdevChannel(core: try await acquireChannel(descriptor.bdev), descriptor: descriptor)
+        if descriptor.hidesMetadata { return try await openHidingChannel(descriptor) }
+        return BdevChannel(core: try await acquireChannel(descriptor.bdev), descriptor: descriptor)
     }
 }

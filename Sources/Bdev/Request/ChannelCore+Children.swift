@@ -43,8 +43,21 @@ extension ChannelCore {
         unsafe child.pointee.blockCount = count
         unsafe child.pointee.segments = nil
         unsafe child.pointee.segmentCount = 0
+        if unsafe slot.pointee.hasExtras { unsafe inheritExtras(child, slot, detour, count) }
         detour.next += count
         return unsafe child
+    }
+
+    /// A part asks for what the whole asks for, and has its part of the metadata.
+    @inline(never)
+    private func inheritExtras(_ child: Slot, _ slot: Slot, _ detour: Detour, _ count: UInt64) {
+        unsafe child.pointee.hasExtras = true
+        unsafe child.pointee.extras.options = slot.pointee.extras.options
+        guard unsafe slot.pointee.extras.metadata.count > 0 else { return }
+        let size = shape.metadataByteCount
+        let offset = unsafe Int(detour.next - slot.pointee.startBlock) * size
+        unsafe child.pointee.extras.metadata = Segments(
+            slot.pointee.extras.metadata[0].slice(from: offset, count: Int(count) * size))
     }
 
     private func makeRange(_ slot: Slot, _ detour: Detour, limit: UInt64) -> Slot? {
@@ -61,6 +74,11 @@ extension ChannelCore {
         let count = min(transferLimit(.write, at: detour.next, detour.end - detour.next), most)
         guard let child = unsafe takeChild(slot, detour, .write, count) else { return nil }
         unsafe child.pointee.memory = pool.zeroes.memory(byteCount: Int(bytes(count)))
+        if shape.hasSeparateMetadata {
+            unsafe child.pointee.extras.metadata = Segments(
+                pool.zeroes.memory(byteCount: Int(count) * shape.metadataByteCount))
+            unsafe child.pointee.hasExtras = true
+        }
         unsafe child.pointee.segmentCount = 1
         return unsafe child
     }

@@ -7,6 +7,10 @@ extension ChannelCore {
     func error(_ slot: Slot) -> BdevError {
         let (type, start, count) = unsafe (slot.pointee.type, slot.pointee.startBlock, slot.pointee.blockCount)
         let what = count == 0 ? "\(type) failed" : "\(type) of \(count) blocks at block \(start) failed"
+        if unsafe slot.pointee.hasExtras && slot.pointee.extras.isLate {
+            return unsafe BdevError(
+                .timedOut, bdev: bdev.name, "\(what) after its deadline", status: slot.pointee.status)
+        }
         return unsafe error(slot.pointee.status, what)
     }
 

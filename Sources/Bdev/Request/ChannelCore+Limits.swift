@@ -10,7 +10,7 @@ import Reactors
     var requests = SlotQueue()
     // SAFETY: `RateLimiter` lives as long as `owner` is held.
     var limiter: Unmanaged<RateLimiter>?
-    private var owner: RateLimiter?
+    private(set) var owner: RateLimiter?
     /// When the first may begin, in ticks.
     var headStart: UInt64 = 0
     var timer: ReactorTimer?
@@ -34,14 +34,34 @@ extension ChannelCore {
     /// Whether the request may go to the device now. Otherwise it waits.
     @inline(__always)
     func isAdmitted(_ slot: Slot) -> Bool {
-        guard let limiter = unsafe limited.limiter, unsafe isLimited(slot) else { return true }
+        if unsafe !isLimited(slot) { return true }
+        guard let limiter = unsafe limited.limiter else { return true }
+        return unsafe limiter._withUnsafeGuaranteedRef { limiter in
+            if limiter.limitsBytes || !limited.requests.isEmpty { return unsafe isAdmittedByAll(slot, limiter) }
+            let now = unsafe slot.pointee.submitTick
+            let start = limiter.reserveOperation(now: now)
+            return unsafe start <= now || isKept(slot, until: start)
+        }
+    }
+
+    @inline(never)
+    private func isAdmittedByAll(_ slot: Slot, _ limiter: RateLimiter) -> Bool {
+        var start = limited.headStart
         if limited.requests.isEmpty {
             let now = unsafe slot.pointee.submitTick
-            let start = unsafe reserve(limiter, slot, now)
+            start = unsafe reserve(limiter, slot, now)
             if start <= now { return true }
-            limited.headStart = start
         }
-        unsafe wait(slot)
+        return unsafe isKept(slot, until: start)
+    }
+
+    /// Has the request wait. Always false: it is not admitted.
+    @inline(never)
+    private func isKept(_ slot: Slot, until headStart: UInt64) -> Bool {
+        unsafe slot.pointee.phase = .queued
+        limited.headStart = headStart
+        unsafe limited.requests.append(slot)
+        if !limited.isTimerSet { setTimer(headStart) }
         return false
     }
 
@@ -54,19 +74,9 @@ extension ChannelCore {
         }
     }
 
-    @inline(__always)
-    private func reserve(_ limiter: Unmanaged<RateLimiter>, _ slot: Slot, _ now: UInt64) -> UInt64 {
-        unsafe limiter._withUnsafeGuaranteedRef { limiter in
-            unsafe limiter.reserve(
-                isRead: slot.pointee.type == .read, byteCount: bytes(slot.pointee.blockCount), now: now)
-        }
-    }
-
-    @inline(never)
-    private func wait(_ slot: Slot) {
-        unsafe slot.pointee.phase = .queued
-        unsafe limited.requests.append(slot)
-        if !limited.isTimerSet { setTimer(limited.headStart) }
+    private func reserve(_ limiter: RateLimiter, _ slot: Slot, _ now: UInt64) -> UInt64 {
+        unsafe limiter.reserve(
+            isRead: slot.pointee.type == .read, byteCount: bytes(slot.pointee.blockCount), now: now)
     }
 
     private func setTimer(_ start: UInt64) {
@@ -87,7 +97,7 @@ extension ChannelCore {
             if count == Self.countPerTurn { return setTimer(now) }
             count += 1
             let slot = unsafe limited.requests.popFirst()!
-            if let next = unsafe limited.requests.head, let limiter = unsafe limited.limiter {
+            if let next = unsafe limited.requests.head, let limiter = limited.owner {
                 limited.headStart = unsafe reserve(limiter, next, now)
             }
             unsafe submitAgain(slot)
@@ -101,7 +111,7 @@ extension ChannelCore {
         guard let head = unsafe limited.requests.head else { return }
         let now = clock.now()
         limited.headStart = now
-        if let limiter = unsafe limited.limiter { limited.headStart = unsafe reserve(limiter, head, now) }
+        if let limiter = limited.owner { limited.headStart = unsafe reserve(limiter, head, now) }
         limited.timer?.cancel()
         limited.timer = nil
         limited.isTimerSet = false

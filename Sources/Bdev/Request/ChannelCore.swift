@@ -17,10 +17,10 @@ import Reactors
     let loop: ReactorLoop
     let clock: ReactorClock
     let shape: ChannelShape
+    let scratch: RequestScratch
     /// Who holds I/O up here.
     let gate: IOGate
-    /// What waits for its turn under the bdev's limits.
-    var limited: LimitedQueue
+    private let limitedStorage: UnsafeMutablePointer<LimitedQueue>
     private(set) var route: Route
 
     /// How a request goes to the module.
@@ -41,28 +41,57 @@ import Reactors
     private var errors: [IOStatus.Code: UInt64] = [:]
     var retryCount: UInt64 = 0
     var histogram: LatencyHistogram?
+    /// The channel of the bdev itself, when this is a layer over it.
+    let base: ChannelCore?
+    /// Layers over this one.
+    var layers: [ChannelCore] = []
+
+    /// What a layer shows of the bdev.
+    struct Layer {
+        let base: ChannelCore
+        let geometry: BdevGeometry
+        /// What its module does, and what is offered with that.
+        let types: IOTypes
+        let offered: IOTypes
+    }
     /// Descriptors and others that use this channel.
     var userCount = 0
 
-    init(bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool, gate: IOGate) {
+    init(
+        bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool, gate: IOGate, scratch: RequestScratch,
+        under layer: Layer? = nil
+    ) {
         self.bdev = bdev
         self.module = module
         self.pool = pool
         loop = pool.loop
         clock = pool.loop.clock
-        let geometry = bdev.geometry
-        shape = ChannelShape(geometry, native: bdev.supportedTypes)
+        shape = ChannelShape(layer?.geometry ?? bdev.geometry, native: layer?.types ?? bdev.supportedTypes)
+        base = layer?.base
         self.gate = gate
-        limited = LimitedQueue(bdev.limiter)
-        route = Self.route(shape, gate, limited)
+        self.scratch = scratch
+        unsafe limitedStorage = .allocate(capacity: 1)
+        unsafe limitedStorage.initialize(to: LimitedQueue(layer == nil ? bdev.limiter : nil))
+        route = unsafe Self.route(shape, gate, isLimited: limitedStorage.pointee.limiter != nil)
         // It may have been resized, or begun to go away, since it was registered.
         blockCount = bdev.blockCount
-        accepted = bdev.isRemoved ? [] : bdev.supportedTypes.withEmulated
+        accepted = bdev.isRemoved ? [] : layer?.offered ?? bdev.supportedTypes.withEmulated
         unsafe counters = .allocate(capacity: IOType.counterCount)
         unsafe counters.initialize(repeating: IOCounters(), count: IOType.counterCount)
     }
 
-    deinit { unsafe counters.deallocate() }
+    deinit {
+        unsafe counters.deallocate()
+        unsafe limitedStorage.deinitialize(count: 1)
+        unsafe limitedStorage.deallocate()
+    }
+
+    /// What waits for its turn under the bdev's limits. Behind a pointer, for the same reason as the counters.
+    @inline(__always)
+    var limited: LimitedQueue {
+        _read { yield unsafe limitedStorage.pointee }
+        _modify { yield unsafe &limitedStorage.pointee }
+    }
 
     func bytes(_ blocks: UInt64) -> UInt64 { blocks &* shape.blockByteCount }
 
@@ -73,63 +102,22 @@ import Reactors
     func start(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
-        if route == .direct { unsafe dispatch(slot, sink) } else { unsafe startElsewise(slot, sink) }
-    }
-
-    /// Starts a prepared request without data, or one that only some devices do themselves.
-    func startOther(_ slot: Slot, _ sink: RequestState.Sink) {
-        let (type, count) = unsafe (slot.pointee.type, slot.pointee.blockCount)
-        switch type {
-        case .reset: unsafe startReset(slot, sink)
-        case .unmap, .writeZeroes, .copy, .compare:
-            // One of no blocks succeeds, and the device need not hear of it.
-            if count == 0 { unsafe startAtEnd(slot, sink, .success) } else { unsafe startUndirected(slot, sink) }
-        case .seekHole, .seekData:
-            if shape.native.contains(type) { return unsafe start(slot, sink) }
-            // Nobody knows better: everything is data, and there is no hole.
-            unsafe slot.pointee.extras.result = type == .seekData ? slot.pointee.startBlock : .max
-            unsafe startAtEnd(slot, sink, .success)
-        case .compareAndWrite:
-            // During a reset it is aborted as any other.
-            if unsafe shape.native.contains(type) && isPlain(slot) || gate.isFrozen { return unsafe start(slot, sink) }
-            unsafe startCompareAndWrite(slot, sink)
-        default: unsafe start(slot, sink)
-        }
-    }
-
-    /// As `start`, for what the device may not be able to do even when it has no limits.
-    private func startUndirected(_ slot: Slot, _ sink: RequestState.Sink) {
-        unsafe slot.pointee.sink = sink
-        unsafe slot.pointee.submitTick = clock.now()
-        // Only a limit on copies is no matter of the route, which reads and writes take too.
-        if unsafe route != .indirect && shape.native.contains(slot.pointee.type)
-            && (slot.pointee.type != .copy || isPlain(slot))
-        {
-            unsafe dispatch(slot, sink)
-        } else {
-            unsafe startIndirectly(slot)
-        }
-    }
-
-    private func startAtEnd(_ slot: Slot, _ sink: RequestState.Sink, _ status: IOStatus) {
-        unsafe slot.pointee.sink = sink
-        unsafe slot.pointee.status = status
-        unsafe slot.pointee.phase = .done
-        unsafe tell(slot, sink, insideSubmit: true)
+        if unsafe route == .direct || mayGo(slot) { unsafe dispatch(slot, sink) }
     }
 
     @inline(never)
-    private func startElsewise(_ slot: Slot, _ sink: RequestState.Sink) {
-        if route == .indirect { return unsafe startIndirectly(slot) }
-        if unsafe isAdmitted(slot) { unsafe dispatch(slot, sink) }
+    private func mayGo(_ slot: Slot) -> Bool {
+        if route == .limited { return unsafe isAdmitted(slot) }
+        unsafe startIndirectly(slot)
+        return false
     }
 
     /// Somebody begins or ends to hold I/O up, or there are other limits.
-    func gateChanged() { route = Self.route(shape, gate, limited) }
+    func gateChanged() { route = unsafe Self.route(shape, gate, isLimited: limited.limiter != nil) }
 
-    private static func route(_ shape: ChannelShape, _ gate: IOGate, _ limited: borrowing LimitedQueue) -> Route {
+    private static func route(_ shape: ChannelShape, _ gate: IOGate, isLimited: Bool) -> Route {
         if !shape.isPlain || gate.isHolding { return .indirect }
-        return unsafe limited.limiter == nil ? .direct : .limited
+        return isLimited ? .limited : .direct
     }
 
     /// Hands a request to the module, or to the end of the queue when the device has no room.
@@ -198,7 +186,7 @@ import Reactors
     }
 
     @inline(__always)
-    private func tell(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
+    func tell(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         switch sink {
         case .task:
             unsafe slot.pointee.phase = .done
@@ -272,7 +260,7 @@ import Reactors
         unsafe handler._withUnsafeGuaranteedRef { handler in
             let completion = unsafe IOCompletion(
                 tag: slot.pointee.tag, status: slot.pointee.status, type: slot.pointee.type,
-                buffer: slot.pointee.buffer.take())
+                result: slot.pointee.hasExtras ? takeResult(slot) : 0, buffer: slot.pointee.buffer.take())
             unsafe pool.giveBack(slot)
             handler.ioCompleted(completion)
         }

@@ -17,6 +17,8 @@ struct ChannelShape {
     let transferLimit: UInt64
     let unmapLimit: UInt64
     let writeZeroesLimit: UInt64
+    let metadataByteCount: Int
+    let hasSeparateMetadata: Bool
     let copyLimit: UInt64
     let segmentCountLimit: Int
     let segmentByteCountLimit: Int
@@ -33,6 +35,8 @@ struct ChannelShape {
         transferLimit = geometry.transferBlockCountLimit
         unmapLimit = geometry.unmapBlockCountLimit
         writeZeroesLimit = geometry.writeZeroesBlockCountLimit
+        metadataByteCount = geometry.metadataByteCount
+        hasSeparateMetadata = metadataByteCount > 0 && !geometry.isMetadataInterleaved
         copyLimit = geometry.copyBlockCountLimit
         segmentCountLimit = geometry.segmentCountLimit
         segmentByteCountLimit = geometry.segmentByteCountLimit

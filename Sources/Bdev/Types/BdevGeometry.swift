@@ -1,6 +1,7 @@
 /// The sizes and limits of a bdev.
 public struct BdevGeometry: Sendable, Hashable {
-    /// Bytes in a block: the least that can be read or written. More than 0; a power of two is cheapest.
+    /// Bytes in a block: the least that can be read or written, interleaved metadata included. More than 0; a power of
+    /// two is cheapest.
     public var blockByteCount: Int
     /// Blocks on the bdev. At least 1.
     public var blockCount: UInt64
@@ -32,6 +33,15 @@ public struct BdevGeometry: Sendable, Hashable {
     public var compareAndWriteBlockCountLimit: UInt64 = 0
     /// Whether completed writes may be lost until a flush.
     public var hasWriteCache = false
+    /// Bytes of metadata that each block has besides its data; 0 for none.
+    public var metadataByteCount = 0
+    /// Whether the metadata stands behind the data of its block and is part of it; otherwise it moves through memory of
+    /// its own.
+    public var isMetadataInterleaved = false
+    /// What the metadata says about its block, so that damage and misplacement are found; nil: nothing.
+    public var protection: ProtectionInformation?
+    /// How the bdev is cut into zones; nil: it has none.
+    public var zones: ZoneGeometry?
     /// The NUMA node the device is nearest to; nil: none in particular.
     public var node: Int?
 
@@ -45,8 +55,23 @@ public struct BdevGeometry: Sendable, Hashable {
         compareAndWriteBlockCountLimit > 0 ? compareAndWriteBlockCountLimit : writeUnitBlockCount
     }
 
-    /// The capacity in bytes.
+    /// The capacity in bytes, interleaved metadata included.
     public var byteCount: UInt64 { blockCount * UInt64(blockByteCount) }
+
+    /// Bytes of data in a block: without its interleaved metadata.
+    public var dataByteCountPerBlock: Int {
+        isMetadataInterleaved ? blockByteCount - metadataByteCount : blockByteCount
+    }
+
+    /// Makes and checks the protection information of the blocks; nil when they have none. Traps when the sizes of a
+    /// bdev that is not registered are impossible.
+    public var blockProtection: BlockProtection? {
+        protection.map {
+            BlockProtection(
+                $0, dataByteCount: dataByteCountPerBlock, metadataByteCount: metadataByteCount,
+                isInterleaved: isMetadataInterleaved)
+        }
+    }
 
     func validate(name: String) throws(BdevError) {
         func refuse(_ what: String) -> BdevError {
@@ -70,6 +95,37 @@ public struct BdevGeometry: Sendable, Hashable {
         if segmentCountLimit < 0 || segmentByteCountLimit < 0 { throw refuse("a negative segment limit") }
         if segmentByteCountLimit > 0 && segmentByteCountLimit < blockByteCount {
             throw refuse("segments of at most \(segmentByteCountLimit) bytes, less than a block")
+        }
+        if let zones, zones.blockCount == 0 || blockCount % zones.blockCount != 0 {
+            throw refuse("\(blockCount) blocks in zones of \(zones.blockCount)")
+        }
+        try validateMetadata(name: name)
+    }
+
+    private func validateMetadata(name: String) throws(BdevError) {
+        func refuse(_ what: String, _ advice: String) -> BdevError {
+            BdevError(.invalidGeometry, bdev: name, "cannot register a bdev with \(what)", advice: advice)
+        }
+        if metadataByteCount < 0 {
+            throw refuse("\(metadataByteCount) bytes of metadata", "say 0 when its blocks have none")
+        }
+        if isMetadataInterleaved && metadataByteCount >= blockByteCount {
+            throw refuse(
+                "blocks of \(blockByteCount) bytes that hold \(metadataByteCount) bytes of metadata",
+                "let the block size be that of the data and the metadata together")
+        }
+        guard let protection else { return }
+        let needed = protection.format.byteCount
+        if metadataByteCount < needed {
+            throw refuse(
+                "protection information of \(needed) bytes in \(metadataByteCount) bytes of metadata",
+                "give its blocks at least \(needed) bytes of metadata, or no protection")
+        }
+        let (bits, allowed) = (protection.storageTagBitCount, protection.format.storageTagBitCounts)
+        if !allowed.contains(bits) {
+            throw refuse(
+                "a storage tag of \(bits) bits",
+                "use \(allowed.lowerBound) to \(allowed.upperBound) bits for its format")
         }
     }
 }

@@ -49,3 +49,19 @@ public struct ZoneInfo: Sendable, Hashable {
         self.kind = kind
     }
 }
+
+/// How a bdev with zones is cut. The zone size is the distance from one zone's start to the next.
+public struct ZoneGeometry: Sendable, Hashable {
+    /// Blocks from one zone's start to the next. At least 1.
+    public var blockCount: UInt64
+    /// The most blocks of one append; 0 for no limit.
+    public var appendBlockCountLimit: UInt64 = 0
+    /// The most zones that may be open at once; 0 for no limit.
+    public var openLimit = 0
+    /// The most zones that may be open or closed at once; 0 for no limit.
+    public var activeLimit = 0
+    /// How many open zones are best; 0: nobody knows.
+    public var optimalOpenCount = 0
+
+    public init(blockCount: UInt64) { self.blockCount = blockCount }
+}

@@ -16,5 +16,6 @@
 #include "clinux_uring.h"
 #include "clinux_file.h"
 #include "clinux_transfer.h"
+#include "clinux_crc.h"
 
 #endif
