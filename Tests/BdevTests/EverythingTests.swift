@@ -6,8 +6,8 @@ import Testing
 /// Everything at once: random I/O of every kind beside resets, quiesced ranges and cancellations, on three reactors,
 /// over a device that splits, has no room and takes its time.
 ///
-/// Every worker has blocks of its own, which it keeps a model of, so that what is on the medium is known at each step; a
-/// counter, which all increment by compare-and-write, is everybody's.
+/// Every worker has blocks of its own, which it keeps a model of, so that what is on the medium is known at each step.
+/// A counter, which all increment by compare-and-write, is everybody's.
 struct EverythingTests {
     private static let workerCount = 6
     private static let blocksEach = 48
