@@ -30,6 +30,7 @@ extension BdevChannel {
     public func compareAndWrite(
         _ expected: borrowing IOBuffer, _ new: borrowing IOBuffer, at offset: BdevOffset
     ) async throws(BdevError) {
+        _ = try parts.face.blocks(of: offset, for: .compareAndWrite, count: .bytes(UInt64(expected.byteCount)))
         let limit = parts.core.bdev.geometry.compareAndWriteLimit * UInt64(parts.face.blockByteCount)
         if expected.byteCount != new.byteCount || UInt64(expected.byteCount) > limit {
             throw BdevError(

@@ -49,6 +49,4 @@ extension ChannelCore {
         unsafe slot.pointee.phase = .done
         unsafe tell(slot, sink, insideSubmit: true)
     }
-
-    /// Whether a request may go to the module now. Otherwise it is on its way there, or has ended.
 }

@@ -78,12 +78,14 @@ public import Reactors
         unsafe core.start(slot, .handler)
     }
 
-    /// An I/O without data: unmap, write zeroes, flush.
+    /// An I/O that is a range of blocks and no more: unmap, write zeroes, flush, reset, write uncorrectable. Traps for
+    /// other kinds.
     ///
     /// - Throws: as for ``read(into:at:tag:handler:)``.
     public func submit(
         _ type: IOType, at offset: BdevOffset, count: BdevLength, tag: UInt64 = 0, handler: IOHandler
     ) throws(BdevError) {
+        precondition(type.isRangeOnly, "a \(type) I/O is more than a range of blocks: use its own call")
         let slot = unsafe try prepare(type, offset, count)
         unsafe assign(slot, tag, handler)
         unsafe core.startOther(slot, .handler)
