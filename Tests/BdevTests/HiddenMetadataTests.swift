@@ -74,7 +74,7 @@ struct HiddenMetadataTests {
                 #expect(
                     await code { () throws(BdevError) in
                         try await channel.compareAndWrite(found, data, at: .block(0))
-                    } == .invalidArgument)
+                    } == .notSupported)
             }
             let protection = try #require(Self.protected.blockProtection)
             try protection.verify(
