@@ -21,8 +21,8 @@ extension LocalReactor {
         core.userCount -= 1
         if core.userCount > 0 { return }
         core.pool.remove(core)
+        core.bdev.ledger.retire(core)
         await core.module.close()
-        await core.bdev.retire(core.statistics)
     }
 
     func existingChannel(_ bdev: RegisteredBdev) -> ChannelCore? {
@@ -32,8 +32,6 @@ extension LocalReactor {
     func stopAccepting(_ bdev: RegisteredBdev) { existingChannel(bdev)?.stopAccepting() }
 
     func adopt(blockCount: UInt64, of bdev: RegisteredBdev) { existingChannel(bdev)?.blockCount = blockCount }
-
-    func statistics(of bdev: RegisteredBdev) -> IOStatistics? { existingChannel(bdev)?.statistics }
 }
 
 extension ChannelCore {

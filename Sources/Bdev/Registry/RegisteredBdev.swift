@@ -25,6 +25,8 @@ actor RegisteredBdev {
     /// The engine's.
     nonisolated let changes: ChangeSignal
     nonisolated let holds: HoldCoordinator
+    nonisolated let ledger = StatisticsLedger()
+    nonisolated let sampler = QueueDepthSampler()
     nonisolated let resetDrainTimeout: Duration
     private nonisolated let currentBlockCount: Atomic<UInt64>
     private nonisolated let currentLimiter = ThreadLock<RateLimiter?>(nil)
@@ -41,7 +43,6 @@ actor RegisteredBdev {
     private var examinationCount = 0
     /// Its first examination is over: it is listed.
     private(set) var isAnnounced = false
-    private var retired = IOStatistics()
 
     init(
         _ properties: BdevProperties, uuid: BdevUUID, module: String, driver: any BdevDriver, changes: ChangeSignal,
@@ -134,7 +135,7 @@ actor RegisteredBdev {
         state = .removed
     }
 
-    // MARK: Size and statistics
+    // MARK: Size
 
     /// Those to tell; nil when it has that size already.
     func resize(_ blockCount: UInt64) throws(BdevError) -> [BdevDescriptor]? {
@@ -151,9 +152,6 @@ actor RegisteredBdev {
         currentBlockCount.store(blockCount, ordering: .releasing)
         return descriptors
     }
-
-    func retire(_ statistics: IOStatistics) { retired.add(statistics) }
-    var retiredStatistics: IOStatistics { retired }
 
     func info() -> BdevInfo {
         var geometry = geometry
