@@ -13,12 +13,13 @@ public import Reactors
     let core: ChannelCore
     /// Whether the descriptor may write. It can become so: a claim sees to it.
     public private(set) var isWritable: Bool
-    private var inFlight = 0
+    private(set) var inFlight = 0
     /// Everyone who ever submitted here, until the channel is closed.
     private var handlers: [IOHandler] = []
     private var handlerLimit = 64
     private var isForgetting = false
     private(set) var isClosed = false
+    var timeoutScan: TimeoutScan?
     /// What the descriptor may do; nothing once the channel is closed.
     private var permitted: IOTypes
     private var drained: ParkingSpot?
@@ -248,6 +249,7 @@ public import Reactors
             core.loop.release(spot)
         }
         dismissHandlers()
+        watch(nil)
         return true
     }
 }

@@ -39,6 +39,11 @@ public struct StandardModules: Sendable {
             registry.add(UringRescan(name: "\(kind)_rescan", module: uring))
         }
         registry.add(SetLimits())
+        registry.add(GetStatistics())
+        registry.add(ResetStatistics())
+        registry.add(SampleQueueDepth())
+        registry.add(RecordLatencies())
+        registry.add(GetLatencies())
         for method in AcceptedMethod.all { registry.add(method) }
         return registry
     }
