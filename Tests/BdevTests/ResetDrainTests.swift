@@ -90,6 +90,32 @@ struct ResetDrainTests {
         }
     }
 
+    @Test(arguments: UInt64(0)..<200)
+    func `a compare-and-write is given up also on its way to its range`(seed: UInt64) throws {
+        try simulate(seed: seed, reactorCount: 2) { here, scene in
+            let host = scene.module.host.value
+            let descriptor = try await scene.engine.open("disk", mode: .readWrite)
+            let channel = try await descriptor.channel(on: scene.reactors[1])
+            let quiescence = try await host.quiesce("disk")
+            let isStarted = Shared(false), result = Shared<BdevError.Code?>(nil)
+            let swap = here.task {
+                try? await descriptor.withChannel(on: scene.reactors[1]) { channel in
+                    // Nothing comes in between: it is there when the reset begins.
+                    isStarted.value = true
+                    result.value = await channel.attempt(.compareAndWrite, at: 0)
+                }
+            }
+            while !isStarted.value { await here.yield() }
+            try await channel.reset()
+            await here.settle(.milliseconds(1))
+            #expect(result.value == .aborted, "seed \(seed)")
+            try await host.unquiesce(quiescence)
+            await swap.value
+            #expect(scene.device.arrivals.map(\.type) == [.reset], "seed \(seed)")
+            await descriptor.close()
+        }
+    }
+
     @Test func `a channel that is opened during a reset is frozen too, until it is over`() throws {
         try simulate(reactorCount: 2) { here, scene in
             scene.device.pace = .held

@@ -235,6 +235,26 @@ struct ResetTests {
         }
     }
 
+    @Test func `what the device gives back for want of room does not go there again`() throws {
+        try simulate { here, scene in
+            scene.device.pace = .held
+            try await scene.withChannel { channel in
+                let read = Task(executorPreference: channel.reactor.taskExecutor) { await channel.readOnce(at: 0) }
+                await channel.reactor.local.settle()
+                let reset = Task(executorPreference: channel.reactor.taskExecutor) {
+                    await channel.attempt(.reset, at: 0)
+                }
+                await channel.reactor.local.settle()
+                scene.device.complete(0, with: .noMemory)
+                #expect(await read.value == .aborted)
+                await channel.reactor.local.settle(.milliseconds(50))
+                #expect(scene.device.held.map(\.arrival.type) == [.reset])
+                scene.device.complete()
+                #expect(await reset.value == nil)
+            }
+        }
+    }
+
     @Test func `a copy whose data has been read is not written, and so is a compare-and-write`() throws {
         try simulate { here, scene in
             scene.device.pace = .held
