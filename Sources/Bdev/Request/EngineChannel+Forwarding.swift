@@ -13,16 +13,20 @@ extension EngineChannel {
     /// Cost: no allocation; one request of this bdev.
     ///
     /// - Parameters:
+    ///   - type: what it is on this bdev, such as a write for an append; nil: what it is above.
     ///   - startBlock: where on this bdev; nil: at the request's own first block.
-    ///   - observed: whether the forwarding module sees it come back.
-    public func forward(_ request: consuming IORequest, at startBlock: UInt64? = nil, observed: Bool = false) {
+    ///   - observed: whether the forwarding module sees it come back, also when this bdev refuses it.
+    public func forward(
+        _ request: consuming IORequest, as type: IOType? = nil, at startBlock: UInt64? = nil, observed: Bool = false
+    ) {
         let upper = unsafe request.relinquish()
-        let type = unsafe upper.pointee.type
+        let sink = observed ? RequestState.Sink.observer : .upper
+        let type = unsafe type ?? upper.pointee.type
         let start = unsafe startBlock ?? upper.pointee.startBlock
         let count = unsafe upper.pointee.blockCount
         let (end, overflow) = start.addingReportingOverflow(count)
         guard mayDo(type), !overflow, end <= core.blockCount, let slot = unsafe core.pool.take(core) else {
-            return unsafe refuseForwarded(upper, isInRange: !overflow && end <= core.blockCount)
+            return unsafe refuseForwarded(upper, sink, type, isInRange: !overflow && end <= core.blockCount)
         }
         unsafe slot.pointee.type = type
         unsafe slot.pointee.startBlock = start
@@ -34,27 +38,36 @@ extension EngineChannel {
         unsafe slot.pointee.parent = upper
         enter()
         if unsafe upper.pointee.hasExtras { unsafe core.copyExtras(from: upper, to: slot) }
-        let sink = observed ? RequestState.Sink.observer : .upper
         if type == .read || type == .write { unsafe core.start(slot, sink) } else { unsafe core.startOther(slot, sink) }
     }
 
     @inline(never)
-    private func refuseForwarded(_ upper: Slot, isInRange: Bool) {
+    private func refuseForwarded(_ upper: Slot, _ sink: RequestState.Sink, _ type: IOType, isInRange: Bool) {
         let status: IOStatus =
             if core.bdev.isRemoved {
                 .removed
-            } else if unsafe !mayDo(upper.pointee.type) {
+            } else if !mayDo(type) {
                 .notSupported
             } else if !isInRange {
                 .failed
             } else {
                 .noMemory
             }
-        unsafe upper.pointee.core._withUnsafeGuaranteedRef { unsafe $0.moduleCompleted(upper, status) }
+        unsafe upper.pointee.core._withUnsafeGuaranteedRef { unsafe $0.comeBack(upper, sink, status) }
     }
 }
 
 extension ChannelCore {
+    /// A request that was handed on is its module's again, or ends when the module does not want to see it.
+    @inline(__always)
+    func comeBack(_ upper: Slot, _ sink: RequestState.Sink, _ status: IOStatus) {
+        if sink == .upper {
+            unsafe moduleCompleted(upper, status)
+        } else {
+            unsafe module.forwardCompleted(IORequest(upper), status)
+        }
+    }
+
     @inline(never)
     func copyExtras(from upper: Slot, to slot: Slot) {
         unsafe slot.pointee.extras = upper.pointee.extras
@@ -72,13 +85,7 @@ extension ChannelCore {
             unsafe clearExtras(slot)
         }
         unsafe pool.giveBack(slot)
-        unsafe upper.pointee.core._withUnsafeGuaranteedRef { core in
-            if sink == .upper {
-                unsafe core.moduleCompleted(upper, status)
-            } else {
-                unsafe core.module.forwardCompleted(IORequest(upper), status)
-            }
-        }
+        unsafe upper.pointee.core._withUnsafeGuaranteedRef { unsafe $0.comeBack(upper, sink, status) }
         unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
     }
 

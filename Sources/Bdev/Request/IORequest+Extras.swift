@@ -4,6 +4,14 @@ public import Reactors
 
 /// What only some kinds of I/O have.
 extension IORequest {
+    // MARK: The module's own
+
+    /// A number that the module may keep with the request until it completes it. Holds anything at first.
+    public var note: UInt64 {
+        get { unsafe slot.pointee.note }
+        nonmutating set { unsafe slot.pointee.note = newValue }
+    }
+
     // MARK: Copy
 
     /// Copy: the first block of the source; as many blocks as the target. 0 for other kinds.
@@ -39,6 +47,8 @@ extension IORequest {
 
     /// Zone management: what is done to the zones.
     public var zoneAction: ZoneAction { unsafe slot.pointee.extras.zoneAction }
+    /// Zone management: whether it is done to every zone it can be done to; otherwise to the one at `startBlock`.
+    public var concernsAllZones: Bool { unsafe slot.pointee.extras.concernsAllZones }
     /// NVMe pass-through: the command, without a command identifier and without data pointers.
     public var nvmeCommand: NVMeCommand { unsafe slot.pointee.extras.command }
 
