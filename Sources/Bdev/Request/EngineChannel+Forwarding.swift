@@ -89,6 +89,13 @@ extension ChannelCore {
         unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
     }
 
+    /// What the device answered, of a request that is over.
+    @inline(never)
+    func takeResult(_ slot: Slot) -> UInt64 {
+        defer { unsafe clearExtras(slot) }
+        return unsafe slot.pointee.extras.result
+    }
+
     @inline(never)
     func clearExtras(_ slot: Slot) {
         unsafe slot.pointee.extras = RequestExtras()

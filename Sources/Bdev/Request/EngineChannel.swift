@@ -18,7 +18,7 @@ public import Reactors
     private var handlers: [IOHandler] = []
     private var handlerLimit = 64
     private var isForgetting = false
-    private var isClosed = false
+    private(set) var isClosed = false
     /// What the descriptor may do; nothing once the channel is closed.
     private var permitted: IOTypes
     private var drained: ParkingSpot?
@@ -214,52 +214,6 @@ public import Reactors
     func abandon(_ slot: Slot) {
         unsafe core.pool.giveBack(slot)
         leave()
-    }
-
-    // MARK: Refusals
-
-    @inline(never)
-    private func refuse(_ type: IOType) -> BdevError {
-        if isClosed { return BdevError(.closed, bdev: name, "cannot \(type): the channel is closed") }
-        if core.bdev.isRemoved { return BdevError(.removed, bdev: name, "cannot \(type): the bdev is being removed") }
-        if !isWritable && type.needsWritableDescriptor {
-            return BdevError(
-                .readOnly, bdev: name, "cannot \(type): the descriptor is read-only",
-                advice: "open it with mode .readWrite")
-        }
-        return BdevError(.notSupported, bdev: name, "this bdev does not support \(type)")
-    }
-
-    @inline(never)
-    private func refuseLength(_ type: IOType, _ byteCount: UInt64) -> BdevError {
-        // Who may not do it at all is told so first.
-        if !mayDo(type) { return refuse(type) }
-        return BdevError(
-            .misaligned, bdev: name,
-            "cannot \(type) \(byteCount) bytes: a length is one or more blocks of \(core.shape.blockByteCount) bytes"
-        )
-    }
-
-    @inline(never)
-    private func refuseOffset(_ type: IOType, _ offset: BdevOffset) -> BdevError {
-        BdevError(
-            .misaligned, bdev: name,
-            "cannot \(type) at \(offset): an offset is a multiple of the block size, \(core.shape.blockByteCount) bytes"
-        )
-    }
-
-    @inline(never)
-    private func refuseRange(_ type: IOType, _ start: UInt64, _ count: UInt64) -> BdevError {
-        BdevError(
-            .outOfRange, bdev: name,
-            "cannot \(type) \(count) blocks at block \(start): the bdev has \(core.blockCount) blocks")
-    }
-
-    @inline(never)
-    private func refuseMemory(_ type: IOType) -> BdevError {
-        BdevError(
-            .noMemory, bdev: name, "cannot \(type): all \(RequestPool.capacity) requests of this reactor are in use",
-            advice: "submit again after a completion")
     }
 
     // MARK: Closing

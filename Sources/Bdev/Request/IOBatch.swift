@@ -163,6 +163,7 @@ extension ChannelCore {
         let control = unsafe slot.pointee.batch!
         let channel = unsafe slot.pointee.channel!
         unsafe control.pointee.entries[Int(truncatingIfNeeded: slot.pointee.tag)].status = slot.pointee.status
+        if unsafe slot.pointee.hasExtras { unsafe clearExtras(slot) }
         unsafe pool.giveBack(slot)
         unsafe control.pointee.remaining &-= 1
         if unsafe control.pointee.remaining == 0, let spot = unsafe control.pointee.spot { loop.unpark(spot) }

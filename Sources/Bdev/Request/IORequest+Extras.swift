@@ -4,14 +4,6 @@ public import Reactors
 
 /// What only some kinds of I/O have.
 extension IORequest {
-    // MARK: The module's own
-
-    /// A number that the module may keep with the request until it completes it. Holds anything at first.
-    public var note: UInt64 {
-        get { unsafe slot.pointee.note }
-        nonmutating set { unsafe slot.pointee.note = newValue }
-    }
-
     // MARK: Copy
 
     /// Copy: the first block of the source; as many blocks as the target. 0 for other kinds.

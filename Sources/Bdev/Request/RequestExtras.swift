@@ -28,6 +28,8 @@ import Reactors
     var zoneCapacity = 0
     /// Where a zero-copy I/O is.
     var zeroCopyPhase = ZeroCopyPhase.start
+    /// Who sees a compare-and-write through.
+    var task: Task<Void, Never>?
     /// A command of the device's own.
     var command = NVMeCommand()
 

@@ -91,8 +91,6 @@ public import Reactors
     /// The request this one is a part of, or does for the bdev above.
     var parent: UnsafeMutablePointer<RequestState>?
 
-    /// The module's own.
-    var note: UInt64 = 0
     /// Whether `extras` holds anything. False in a free slot.
     var hasExtras = false
     var extras = RequestExtras()

@@ -49,12 +49,12 @@ final class ZoneBlockChannel: BdevModuleChannel {
         let (place, status) = table.reserve(zone, at: offset, count: request.blockCount)
         if !status.isSuccess { return request.complete(status) }
         let block = table.start(of: zone) + place
-        request.note = block
+        request.setScratch(block)
         engine.forward(request, as: request.type == .zoneAppend ? .write : nil, at: block, observed: true)
     }
 
     override func forwardCompleted(_ request: consuming IORequest, _ status: IOStatus) {
-        let block = request.note
+        let block: UInt64 = request.scratch()
         table.conclude(
             table.zone(of: block), from: block & (table.zoneBlockCount - 1), count: request.blockCount,
             succeeded: status.isSuccess)

@@ -16,6 +16,8 @@ import Reactors
 /// after it on the same reactor. Cost of a write: two atomic operations on its zone's word.
 public final class ZoneBlockModule: BdevModule {
     public let name = "zone_block"
+    /// The block a write begins at.
+    public let requestScratchByteCount = 8
     private let host = HostSlot()
 
     public init() {}
