@@ -29,10 +29,14 @@ let libraries: [Target] = [
         ],
         path: "Sources/Modules/Uring"),
     .target(name: "PassthruBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Passthru"),
+    .target(
+        name: "ZoneBlockBdev",
+        dependencies: ["Bdev", "Reactors", .product(name: "BasicContainers", package: "swift-collections")],
+        path: "Sources/Modules/ZoneBlock"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
         name: "BdevConfiguration",
-        dependencies: ["Bdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "UringBdev"],
+        dependencies: ["Bdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "UringBdev", "ZoneBlockBdev"],
         path: "Sources/Control/BdevConfiguration"),
 ]
 
@@ -88,7 +92,8 @@ let tests: [Target] = [
     .testTarget(
         name: "ModuleTests",
         dependencies: [
-            "Bdev", "BdevConformance", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
+            "Bdev", "BdevConformance", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "SimulatedReactors",
+            "UringBdev", "ZoneBlockBdev",
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
 ]
@@ -104,7 +109,9 @@ let package = Package(
         .library(name: "MallocBdev", targets: ["MallocBdev"]),
         .library(name: "UringBdev", targets: ["UringBdev"]),
         .library(name: "PassthruBdev", targets: ["PassthruBdev"]),
-        .library(name: "BdevModules", targets: ["NullBdev", "MallocBdev", "UringBdev", "PassthruBdev"]),
+        .library(name: "ZoneBlockBdev", targets: ["ZoneBlockBdev"]),
+        .library(
+            name: "BdevModules", targets: ["NullBdev", "MallocBdev", "UringBdev", "PassthruBdev", "ZoneBlockBdev"]),
         .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],
     traits: [

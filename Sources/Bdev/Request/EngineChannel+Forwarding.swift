@@ -19,17 +19,22 @@ extension EngineChannel {
     /// Cost: no allocation; one request of this bdev.
     ///
     /// - Parameters:
+    ///   - type: what it is on this bdev, such as a write for an append; nil: what it is above.
     ///   - startBlock: where on this bdev; nil: at the request's own first block.
-    ///   - observed: whether the forwarding module sees it come back.
-    public func forward(_ request: consuming IORequest, at startBlock: UInt64? = nil, observed: Bool = false) {
+    ///   - observed: whether the forwarding module sees it come back, also when this bdev refuses it.
+    public func forward(
+        _ request: consuming IORequest, as type: IOType? = nil, at startBlock: UInt64? = nil, observed: Bool = false
+    ) {
         let upper = unsafe request.relinquish()
-        let type = unsafe upper.pointee.type
+        let sink = observed ? RequestState.Sink.observer : .upper
+        let type = unsafe type ?? upper.pointee.type
         let start = unsafe startBlock ?? upper.pointee.startBlock
         let count = unsafe upper.pointee.blockCount
         let (end, overflow) = start.addingReportingOverflow(count)
-        let fits = unsafe !overflow && end <= core.blockCount && (!upper.pointee.hasExtras || extrasFit(upper, start))
+        let fits =
+            unsafe !overflow && end <= core.blockCount && (!upper.pointee.hasExtras || extrasFit(upper, type, start))
         guard mayDo(type), fits, let slot = unsafe core.pool.take(core) else {
-            return unsafe refuseForwarded(upper, fits: fits, observed: observed)
+            return unsafe refuseForwarded(upper, sink, type, fits: fits)
         }
         unsafe slot.pointee.type = type
         unsafe slot.pointee.startBlock = start
@@ -41,15 +46,14 @@ extension EngineChannel {
         unsafe slot.pointee.parent = upper
         enter()
         if unsafe upper.pointee.hasExtras { unsafe core.copyExtras(from: upper, to: slot) }
-        let sink = observed ? RequestState.Sink.observer : .upper
         if type == .read || type == .write { unsafe core.start(slot, sink) } else { unsafe core.startOther(slot, sink) }
     }
 
     /// Whether what else a request of the upper bdev is about is within this one's limits.
     @inline(never)
-    private func extrasFit(_ upper: Slot, _ start: UInt64) -> Bool {
+    private func extrasFit(_ upper: Slot, _ type: IOType, _ start: UInt64) -> Bool {
         let count = unsafe upper.pointee.blockCount
-        switch unsafe upper.pointee.type {
+        switch type {
         case .copy:
             let source = unsafe upper.pointee.extras.sourceBlock &+ start &- upper.pointee.startBlock
             let (end, overflow) = source.addingReportingOverflow(count)
@@ -60,8 +64,7 @@ extension EngineChannel {
     }
 
     @inline(never)
-    private func refuseForwarded(_ upper: Slot, fits: Bool, observed: Bool) {
-        let type = unsafe upper.pointee.type
+    private func refuseForwarded(_ upper: Slot, _ sink: RequestState.Sink, _ type: IOType, fits: Bool) {
         let status: IOStatus =
             if core.bdev.isRemoved {
                 .removed
@@ -75,9 +78,10 @@ extension EngineChannel {
                 .noMemory
             }
         if status == .noMemory && type == .reset {
-            return unsafe forwardWhenThereIsRoom(ForwardedReset(face: self, upper: upper, observed: observed))
+            return unsafe forwardWhenThereIsRoom(
+                ForwardedReset(face: self, upper: upper, observed: sink == .observer))
         }
-        unsafe upper.pointee.core._withUnsafeGuaranteedRef { unsafe $0.moduleCompleted(upper, status) }
+        unsafe upper.pointee.core._withUnsafeGuaranteedRef { unsafe $0.comeBack(upper, sink, status) }
     }
 
     /// Every request is in use, and a reset cannot be told to come again.
@@ -107,6 +111,16 @@ extension LocalReactor {
 }
 
 extension ChannelCore {
+    /// A request that was handed on is its module's again, or ends when the module does not want to see it.
+    @inline(__always)
+    func comeBack(_ upper: Slot, _ sink: RequestState.Sink, _ status: IOStatus) {
+        if sink == .upper {
+            unsafe moduleCompleted(upper, status)
+        } else {
+            unsafe module.forwardCompleted(IORequest(upper), status)
+        }
+    }
+
     @inline(never)
     func copyExtras(from upper: Slot, to slot: Slot) {
         unsafe slot.pointee.extras = upper.pointee.extras
@@ -141,13 +155,7 @@ extension ChannelCore {
             unsafe clearExtras(slot)
         }
         unsafe pool.giveBack(slot)
-        unsafe upper.pointee.core._withUnsafeGuaranteedRef { core in
-            if sink == .upper {
-                unsafe core.moduleCompleted(upper, status)
-            } else {
-                unsafe core.module.forwardCompleted(IORequest(upper), status)
-            }
-        }
+        unsafe upper.pointee.core._withUnsafeGuaranteedRef { unsafe $0.comeBack(upper, sink, status) }
         unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
     }
 

@@ -39,6 +39,8 @@ extension IORequest {
 
     /// Zone management: what is done to the zones.
     public var zoneAction: ZoneAction { unsafe slot.pointee.extras.zoneAction }
+    /// Zone management: whether it is done to every zone it can be done to; otherwise to the one at `startBlock`.
+    public var concernsAllZones: Bool { unsafe slot.pointee.extras.concernsAllZones }
     /// NVMe pass-through: the command, without a command identifier and without data pointers.
     public var nvmeCommand: NVMeCommand { unsafe slot.pointee.extras.command }
 

@@ -3,6 +3,7 @@ public import MallocBdev
 public import NullBdev
 public import PassthruBdev
 public import UringBdev
+public import ZoneBlockBdev
 
 /// The modules of this package that a configuration can make bdevs with, and the methods to do it.
 public struct StandardModules: Sendable {
@@ -10,6 +11,7 @@ public struct StandardModules: Sendable {
     public let null = NullModule()
     public let passthru = PassthruModule()
     public let uring: UringModule
+    public let zoneBlock = ZoneBlockModule()
 
     /// - Parameter uring: another than the standard one, such as one with a logger of its own.
     public init(uring: UringModule = UringModule()) { self.uring = uring }
@@ -22,6 +24,7 @@ public struct StandardModules: Sendable {
         try await engine.register(null)
         try await engine.register(uring)
         try await engine.register(passthru)
+        try await engine.register(zoneBlock)
     }
 
     /// The methods that make and delete their bdevs, and those that are accepted for the sake of saved configurations.
@@ -33,6 +36,8 @@ public struct StandardModules: Sendable {
         registry.add(NullDelete(module: null))
         registry.add(PassthruCreate(module: passthru))
         registry.add(PassthruDelete(module: passthru))
+        registry.add(ZoneBlockCreate(module: zoneBlock))
+        registry.add(ZoneBlockDelete(module: zoneBlock))
         for kind in ["bdev_uring", "bdev_aio"] {
             registry.add(UringCreate(name: "\(kind)_create", module: uring))
             registry.add(UringDelete(name: "\(kind)_delete", module: uring))
