@@ -9,6 +9,8 @@ public final class BdevDescriptor: Sendable {
     }
 
     let bdev: RegisteredBdev
+    /// Whether it shows data only: the layer makes the protection information and checks it.
+    public let hidesMetadata: Bool
     private let listener: EventListener?
     private let state: ThreadLock<State>
 
@@ -25,8 +27,9 @@ public final class BdevDescriptor: Sendable {
     /// The most media events that are under way to one descriptor.
     private static let mediaEventLimit = 64
 
-    init(bdev: RegisteredBdev, mode: Mode, listener: EventListener? = nil) {
+    init(bdev: RegisteredBdev, mode: Mode, listener: EventListener? = nil, hidesMetadata: Bool = false) {
         self.bdev = bdev
+        self.hidesMetadata = hidesMetadata
         self.listener = listener
         state = ThreadLock(State(mode: mode))
     }
@@ -36,12 +39,12 @@ public final class BdevDescriptor: Sendable {
     /// The bdev's name.
     public var name: String { bdev.name }
     /// Bytes in a block.
-    public var blockByteCount: Int { bdev.geometry.blockByteCount }
+    public var blockByteCount: Int { geometry.blockByteCount }
     /// Blocks on the bdev now.
     public var blockCount: UInt64 { bdev.blockCount }
     /// Sizes and limits as of now.
     public var geometry: BdevGeometry {
-        var geometry = bdev.geometry
+        var geometry = hidesMetadata ? bdev.geometry.withoutMetadata : bdev.geometry
         geometry.blockCount = bdev.blockCount
         return geometry
     }

@@ -18,6 +18,7 @@ actor RegisteredBdev {
     nonisolated let uuid: BdevUUID
     nonisolated let productName: String
     nonisolated let moduleName: String
+    nonisolated let scratchByteCount: Int
     nonisolated let geometry: BdevGeometry
     nonisolated let supportedTypes: IOTypes
     nonisolated let driver: any BdevDriver
@@ -45,13 +46,15 @@ actor RegisteredBdev {
     private(set) var isAnnounced = false
 
     init(
-        _ properties: BdevProperties, uuid: BdevUUID, module: String, driver: any BdevDriver, changes: ChangeSignal,
+        _ properties: BdevProperties, uuid: BdevUUID, module: any BdevModule, driver: any BdevDriver,
+        changes: ChangeSignal,
         reactors: [Reactor]
     ) {
         name = properties.name
         self.uuid = uuid
         productName = properties.productName
-        moduleName = module
+        moduleName = module.name
+        scratchByteCount = module.requestScratchByteCount
         geometry = properties.geometry
         supportedTypes = properties.supportedTypes
         self.driver = driver

@@ -13,6 +13,14 @@ extension BdevChannel {
         unsafe try await finishOther(parts.face.prepare(.compare, buffer.memory, offset))
     }
 
+    /// Compares the blocks from `offset` on with all of `buffers`, one after another: one I/O with as many segments.
+    ///
+    /// - Throws: as for ``compare(_:at:)-(IOBuffer,_)``.
+    public func compare(_ buffers: borrowing IOBufferList, at offset: BdevOffset) async throws(BdevError) {
+        await waitForRoom()
+        unsafe try await finishOther(buffers.prepare(.compare, offset, parts.face))
+    }
+
     /// Compares the blocks from `offset` on with all of `expected` and, when they are the same, writes `new` there; no
     /// other write comes in between, on any reactor. Where the bdev cannot do it itself, other writers to these blocks
     /// wait meanwhile; readers may see a mixture.
@@ -22,6 +30,7 @@ extension BdevChannel {
     public func compareAndWrite(
         _ expected: borrowing IOBuffer, _ new: borrowing IOBuffer, at offset: BdevOffset
     ) async throws(BdevError) {
+        _ = try parts.face.blocks(of: offset, for: .compareAndWrite, count: .bytes(UInt64(expected.byteCount)))
         let limit = parts.core.bdev.geometry.compareAndWriteLimit * UInt64(parts.face.blockByteCount)
         if expected.byteCount != new.byteCount || UInt64(expected.byteCount) > limit {
             throw BdevError(
@@ -87,6 +96,12 @@ extension BdevChannel {
     /// Starts a prepared request, waits for it, and returns the device's answer.
     @discardableResult
     func finishOther(_ slot: Slot) async throws(BdevError) -> UInt64 {
+        unsafe await wait(for: slot)
+        return unsafe try conclude(slot)
+    }
+
+    /// Starts a prepared request and returns when it is complete. The slot is the caller's then.
+    func wait(for slot: Slot) async {
         // The slot of a request with extras is kept for its answer; so that there is one path here, every one is.
         unsafe slot.pointee.hasExtras = true
         unsafe parts.core.startOther(slot, .task)
@@ -97,6 +112,10 @@ extension BdevChannel {
         } else if !loop.value.spendSynchronousCompletions(1) {
             await reactor.yieldTurn()
         }
+    }
+
+    /// Gives the slot of a complete request back. The device's answer.
+    func conclude(_ slot: Slot) throws(BdevError) -> UInt64 {
         let answer = unsafe slot.pointee.extras.result
         let failure = unsafe slot.pointee.status.isSuccess ? nil : parts.core.error(slot)
         unsafe parts.core.clearExtras(slot)

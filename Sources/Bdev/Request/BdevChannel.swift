@@ -171,6 +171,7 @@ extension LocalReactor {
     }
 
     func openChannel(_ descriptor: BdevDescriptor) async throws(BdevError) -> BdevChannel {
-        BdevChannel(core: try await acquireChannel(descriptor.bdev), descriptor: descriptor)
+        if descriptor.hidesMetadata { return try await openHidingChannel(descriptor) }
+        return BdevChannel(core: try await acquireChannel(descriptor.bdev), descriptor: descriptor)
     }
 }

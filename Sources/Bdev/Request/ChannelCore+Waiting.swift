@@ -13,6 +13,8 @@ extension ChannelCore {
         precondition(
             unsafe slot.pointee.type != .reset,
             "module \(bdev.moduleName) has no room for a reset of '\(bdev.name)': a reset cannot wait")
+        // It came to the device before the reset, and does not go there again.
+        if gate.isFrozen { return unsafe end(slot, .aborted) }
         unsafe slot.pointee.phase = .queued
         retryCount &+= 1
         unsafe module.noMemory.requests.prepend(slot)
@@ -104,11 +106,12 @@ extension ChannelCore {
         }
     }
 
-    /// Gives up what waits in the layer: for room in the device, for memory.
+    /// Gives up what waits in the layer: for room in the device, for memory, for a range, for its turn.
     func abortWaiting() {
         unsafe forEachOutstanding { slot in
             // A request that is done by its parts ends with them: those the device has finish by themselves.
             if unsafe pool.starved.contains(slot) { unsafe abortDetour(slot) }
+            if unsafe slot.pointee.isCoordinated { _ = unsafe giveUpCoordinated(slot) }
         }
         while let slot = unsafe gate.held.popFirst() ?? limited.requests.popFirst() {
             unsafe slot.pointee.status = .aborted
@@ -126,15 +129,13 @@ extension ChannelCore {
         }
     }
 
-    /// Asks for the requests of cancelled tasks to be given up.
-    func abortCancelled() {
-        unsafe forEachOutstanding { slot in
-            guard unsafe slot.pointee.abortedGeneration != slot.pointee.generation, let spot = unsafe waiter(slot),
-                loop.isCancelled(at: spot)
-            else { return }
-            unsafe slot.pointee.abortedGeneration = slot.pointee.generation
-            unsafe abort(slot)
-        }
+    /// Asks for the request of a cancelled task to be given up, once.
+    func abortIfCancelled(_ slot: Slot) {
+        guard unsafe slot.pointee.abortedGeneration != slot.pointee.generation, let spot = unsafe waiter(slot),
+            loop.isCancelled(at: spot)
+        else { return }
+        unsafe slot.pointee.abortedGeneration = slot.pointee.generation
+        unsafe abort(slot)
     }
 
     /// Where the task waits that the request is for. A batch's task waits at the batch's spot.
@@ -151,8 +152,29 @@ extension ChannelCore {
         unsafe module.noMemory.requests.remove(slot) || gate.held.remove(slot) || limited.requests.remove(slot)
     }
 
+    /// Gives up what a request has become in a bdev below.
+    private func abortForwarded(_ slot: Slot) {
+        let generation = unsafe slot.pointee.generation
+        unsafe pool.forEachSlot { lower in
+            // With the first that ends the request may, and the slot be another's.
+            if unsafe slot.pointee.generation != generation { return }
+            switch unsafe lower.pointee.phase {
+            case .inDevice, .queued:
+                let isForwarded = unsafe lower.pointee.sink == .upper || lower.pointee.sink == .observer
+                if unsafe isForwarded && lower.pointee.parent == slot {
+                    unsafe lower.pointee.core._withUnsafeGuaranteedRef { unsafe $0.abort(lower) }
+                }
+            case .free, .prepared, .submitting, .completedInline, .done: break
+            }
+        }
+    }
+
     func abort(_ slot: Slot) {
         if unsafe slot.pointee.detour != nil { return unsafe abortDetour(slot) }
+        if unsafe slot.pointee.isCoordinated {
+            if unsafe !giveUpCoordinated(slot) { return }
+            return unsafe forEachStep(of: slot) { step in unsafe abort(step) }
+        }
         switch unsafe slot.pointee.phase {
         case .queued:
             if unsafe isTakenOut(slot) {
@@ -160,6 +182,8 @@ extension ChannelCore {
                 unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
             }
         case .inDevice:
+            unsafe abortForwarded(slot)
+            if unsafe slot.pointee.phase != .inDevice { return }
             unsafe module.abort(RequestToken(index: slot.pointee.index, generation: slot.pointee.generation))
         case .free, .prepared, .submitting, .completedInline, .done: break
         }

@@ -17,6 +17,7 @@ import Reactors
     let loop: ReactorLoop
     let clock: ReactorClock
     let shape: ChannelShape
+    let scratch: RequestScratch
     /// Who holds I/O up here.
     let gate: IOGate
     private let limitedStorage: UnsafeMutablePointer<LimitedQueue>
@@ -42,28 +43,45 @@ import Reactors
     // SAFETY: `recorderOwner` keeps it.
     private(set) var recorder: Unmanaged<LatencyRecorder>?
     private(set) var recorderOwner: LatencyRecorder?
+    /// The channel of the bdev itself, when this is a layer over it.
+    let base: ChannelCore?
+    /// Layers over this one.
+    var layers: [ChannelCore] = []
+
+    /// What a layer shows of the bdev.
+    struct Layer {
+        let base: ChannelCore
+        let geometry: BdevGeometry
+        /// What its module does, and what is offered with that.
+        let types: IOTypes
+        let offered: IOTypes
+    }
     /// Descriptors and others that use this channel.
     var userCount = 0
 
-    init(bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool, gate: IOGate) {
+    init(
+        bdev: RegisteredBdev, module: BdevModuleChannel, pool: RequestPool, gate: IOGate, scratch: RequestScratch,
+        under layer: Layer? = nil
+    ) {
         self.bdev = bdev
         self.module = module
         self.pool = pool
         loop = pool.loop
         clock = pool.loop.clock
-        let geometry = bdev.geometry
-        shape = ChannelShape(geometry, native: bdev.supportedTypes)
+        shape = ChannelShape(layer?.geometry ?? bdev.geometry, native: layer?.types ?? bdev.supportedTypes)
+        base = layer?.base
         self.gate = gate
+        self.scratch = scratch
         unsafe limitedStorage = .allocate(capacity: 1)
-        unsafe limitedStorage.initialize(to: LimitedQueue(bdev.limiter))
+        unsafe limitedStorage.initialize(to: LimitedQueue(layer == nil ? bdev.limiter : nil))
         route = unsafe Self.route(shape, gate, isLimited: limitedStorage.pointee.limiter != nil)
         // It may have been resized, or begun to go away, since it was registered.
         blockCount = bdev.blockCount
-        accepted = bdev.isRemoved ? [] : bdev.supportedTypes.withEmulated
+        accepted = bdev.isRemoved ? [] : layer?.offered ?? bdev.supportedTypes.withEmulated
         unsafe counters = .allocate(capacity: IOType.counterCount)
         unsafe counters.initialize(repeating: ChannelCounters(), count: IOType.counterCount)
         unsafe recorder = nil
-        recordLatencies(of: bdev.ledger.recordedTypes)
+        if layer == nil { recordLatencies(of: bdev.ledger.recordedTypes) }
     }
 
     deinit {
@@ -91,44 +109,6 @@ import Reactors
         if unsafe route == .direct || mayGo(slot) { unsafe dispatch(slot, sink) }
     }
 
-    /// Starts a prepared request without data, or one that only some devices do themselves.
-    func startOther(_ slot: Slot, _ sink: RequestState.Sink) {
-        let (type, count) = unsafe (slot.pointee.type, slot.pointee.blockCount)
-        switch type {
-        case .reset: unsafe startReset(slot, sink)
-        case .unmap, .writeZeroes, .copy, .compare:
-            // One of no blocks succeeds, and the device need not hear of it.
-            if count == 0 { unsafe startAtEnd(slot, sink, .success) } else { unsafe startUndirected(slot, sink) }
-        case .seekHole, .seekData:
-            if shape.native.contains(type) { return unsafe start(slot, sink) }
-            // Nobody knows better: everything is data, and there is no hole.
-            unsafe slot.pointee.extras.result = type == .seekData ? slot.pointee.startBlock : .max
-            unsafe startAtEnd(slot, sink, .success)
-        case .compareAndWrite:
-            if shape.native.contains(type) { unsafe start(slot, sink) } else { unsafe startCompareAndWrite(slot, sink) }
-        default: unsafe start(slot, sink)
-        }
-    }
-
-    /// As `start`, for what the device may not be able to do even when it has no limits.
-    private func startUndirected(_ slot: Slot, _ sink: RequestState.Sink) {
-        unsafe slot.pointee.sink = sink
-        unsafe slot.pointee.submitTick = clock.now()
-        if unsafe route != .indirect && shape.native.contains(slot.pointee.type) {
-            unsafe dispatch(slot, sink)
-        } else {
-            unsafe startIndirectly(slot)
-        }
-    }
-
-    private func startAtEnd(_ slot: Slot, _ sink: RequestState.Sink, _ status: IOStatus) {
-        unsafe slot.pointee.sink = sink
-        unsafe slot.pointee.status = status
-        unsafe slot.pointee.phase = .done
-        unsafe tell(slot, sink, insideSubmit: true)
-    }
-
-    /// Whether a request may go to the module now. Otherwise it is on its way there, or has ended.
     @inline(never)
     private func mayGo(_ slot: Slot) -> Bool {
         if route == .limited { return unsafe isAdmitted(slot) }
@@ -153,7 +133,7 @@ import Reactors
 
     /// `sink` is the slot's own, known where this is inlined.
     @inline(__always)
-    private func submit(_ slot: Slot, _ sink: RequestState.Sink) {
+    func submit(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.phase = .submitting
         module.outstandingCount &+= 1
         pool.submitDepth &+= 1
@@ -210,7 +190,7 @@ import Reactors
     }
 
     @inline(__always)
-    private func tell(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
+    func tell(_ slot: Slot, _ sink: RequestState.Sink, insideSubmit: Bool) {
         switch sink {
         case .task:
             unsafe slot.pointee.phase = .done
@@ -264,7 +244,7 @@ import Reactors
         unsafe handler._withUnsafeGuaranteedRef { handler in
             let completion = unsafe IOCompletion(
                 tag: slot.pointee.tag, status: slot.pointee.status, type: slot.pointee.type,
-                buffer: slot.pointee.buffer.take())
+                result: slot.pointee.hasExtras ? takeResult(slot) : 0, buffer: slot.pointee.buffer.take())
             unsafe pool.giveBack(slot)
             handler.ioCompleted(completion)
         }

@@ -1,3 +1,6 @@
+import Reactors
+import SystemPackage
+
 // SAFETY (below): the upper request is its module's, which hands it over here and gets it back when the lower one is
 // complete; both are slots of this reactor's pool.
 
@@ -10,6 +13,9 @@ extension EngineChannel {
     /// I/O, is being removed, ends before the last block) completes the request with an error. Aborting the request
     /// aborts what it became. Both bdevs have blocks of one size.
     ///
+    /// Where it goes to another place, so do the source of a copy and the block that a seek or a zone append answers
+    /// with; what a seek finds behind the upper bdev's end counts as nothing.
+    ///
     /// Cost: no allocation; one request of this bdev.
     ///
     /// - Parameters:
@@ -21,8 +27,9 @@ extension EngineChannel {
         let start = unsafe startBlock ?? upper.pointee.startBlock
         let count = unsafe upper.pointee.blockCount
         let (end, overflow) = start.addingReportingOverflow(count)
-        guard mayDo(type), !overflow, end <= core.blockCount, let slot = unsafe core.pool.take(core) else {
-            return unsafe refuseForwarded(upper, isInRange: !overflow && end <= core.blockCount)
+        let fits = unsafe !overflow && end <= core.blockCount && (!upper.pointee.hasExtras || extrasFit(upper, start))
+        guard mayDo(type), fits, let slot = unsafe core.pool.take(core) else {
+            return unsafe refuseForwarded(upper, fits: fits, observed: observed)
         }
         unsafe slot.pointee.type = type
         unsafe slot.pointee.startBlock = start
@@ -38,19 +45,64 @@ extension EngineChannel {
         if type == .read || type == .write { unsafe core.start(slot, sink) } else { unsafe core.startOther(slot, sink) }
     }
 
+    /// Whether what else a request of the upper bdev is about is within this one's limits.
     @inline(never)
-    private func refuseForwarded(_ upper: Slot, isInRange: Bool) {
+    private func extrasFit(_ upper: Slot, _ start: UInt64) -> Bool {
+        let count = unsafe upper.pointee.blockCount
+        switch unsafe upper.pointee.type {
+        case .copy:
+            let source = unsafe upper.pointee.extras.sourceBlock &+ start &- upper.pointee.startBlock
+            let (end, overflow) = source.addingReportingOverflow(count)
+            return !overflow && end <= core.blockCount
+        case .compareAndWrite: return count <= core.bdev.geometry.compareAndWriteLimit
+        default: return true
+        }
+    }
+
+    @inline(never)
+    private func refuseForwarded(_ upper: Slot, fits: Bool, observed: Bool) {
+        let type = unsafe upper.pointee.type
         let status: IOStatus =
             if core.bdev.isRemoved {
                 .removed
-            } else if unsafe !mayDo(upper.pointee.type) {
+            } else if !isWritable && type.needsWritableDescriptor {
+                .system(.readOnlyFileSystem)
+            } else if !mayDo(type) {
                 .notSupported
-            } else if !isInRange {
+            } else if !fits {
                 .failed
             } else {
                 .noMemory
             }
+        if status == .noMemory && type == .reset {
+            return unsafe forwardWhenThereIsRoom(ForwardedReset(face: self, upper: upper, observed: observed))
+        }
         unsafe upper.pointee.core._withUnsafeGuaranteedRef { unsafe $0.moduleCompleted(upper, status) }
+    }
+
+    /// Every request is in use, and a reset cannot be told to come again.
+    private func forwardWhenThereIsRoom(_ reset: ForwardedReset) {
+        // The channel stays open for it.
+        enter()
+        Task(executorPreference: core.pool.reactor.taskExecutor) {
+            await reset.face.core.pool.reactor.local.forward(reset)
+        }
+    }
+}
+
+/// A reset of a bdev above that waits for a request. Unchecked Sendable: it passes between the actors of one reactor.
+@safe private struct ForwardedReset: @unchecked Sendable {
+    let face: EngineChannel
+    let upper: Slot
+    let observed: Bool
+}
+
+extension LocalReactor {
+    fileprivate func forward(_ reset: ForwardedReset) async {
+        let pool = reset.face.core.pool
+        if pool.isExhausted { await pool.waitForRoom() }
+        reset.face.forward(unsafe IORequest(reset.upper), observed: reset.observed)
+        reset.face.leave()
     }
 }
 
@@ -59,6 +111,23 @@ extension ChannelCore {
     func copyExtras(from upper: Slot, to slot: Slot) {
         unsafe slot.pointee.extras = upper.pointee.extras
         unsafe slot.pointee.hasExtras = true
+        if unsafe slot.pointee.type == .copy {
+            unsafe slot.pointee.extras.sourceBlock &+= slot.pointee.startBlock &- upper.pointee.startBlock
+        }
+    }
+
+    /// The answer to a request that did another's work, as the other's bdev counts.
+    @inline(never)
+    private func answer(_ slot: Slot, for upper: Slot) -> UInt64 {
+        let result = unsafe slot.pointee.extras.result
+        let moved = unsafe result &- (slot.pointee.startBlock &- upper.pointee.startBlock)
+        switch unsafe slot.pointee.type {
+        case .zoneAppend: return moved
+        case .seekHole, .seekData:
+            let end = unsafe upper.pointee.core._withUnsafeGuaranteedRef { $0.blockCount }
+            return result == .max || moved >= end ? .max : moved
+        default: return result
+        }
     }
 
     /// A request that does another's work is complete.
@@ -68,7 +137,7 @@ extension ChannelCore {
         let status = unsafe slot.pointee.status
         let channel = unsafe slot.pointee.channel!
         if unsafe slot.pointee.hasExtras {
-            unsafe upper.pointee.extras.result = slot.pointee.extras.result
+            unsafe upper.pointee.extras.result = answer(slot, for: upper)
             unsafe clearExtras(slot)
         }
         unsafe pool.giveBack(slot)
@@ -80,6 +149,13 @@ extension ChannelCore {
             }
         }
         unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
+    }
+
+    /// What the device answered, of a request that is over.
+    @inline(never)
+    func takeResult(_ slot: Slot) -> UInt64 {
+        defer { unsafe clearExtras(slot) }
+        return unsafe slot.pointee.extras.result
     }
 
     @inline(never)

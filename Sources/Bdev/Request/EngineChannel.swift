@@ -79,12 +79,14 @@ public import Reactors
         unsafe core.start(slot, .handler)
     }
 
-    /// An I/O without data: unmap, write zeroes, flush.
+    /// An I/O that is a range of blocks and no more: unmap, write zeroes, flush, reset, write uncorrectable. Traps for
+    /// other kinds.
     ///
     /// - Throws: as for ``read(into:at:tag:handler:)``.
     public func submit(
         _ type: IOType, at offset: BdevOffset, count: BdevLength, tag: UInt64 = 0, handler: IOHandler
     ) throws(BdevError) {
+        precondition(type.isRangeOnly, "a \(type) I/O is more than a range of blocks: use its own call")
         let slot = unsafe try prepare(type, offset, count)
         unsafe assign(slot, tag, handler)
         unsafe core.startOther(slot, .handler)
@@ -215,52 +217,6 @@ public import Reactors
     func abandon(_ slot: Slot) {
         unsafe core.pool.giveBack(slot)
         leave()
-    }
-
-    // MARK: Refusals
-
-    @inline(never)
-    private func refuse(_ type: IOType) -> BdevError {
-        if isClosed { return BdevError(.closed, bdev: name, "cannot \(type): the channel is closed") }
-        if core.bdev.isRemoved { return BdevError(.removed, bdev: name, "cannot \(type): the bdev is being removed") }
-        if !isWritable && type.needsWritableDescriptor {
-            return BdevError(
-                .readOnly, bdev: name, "cannot \(type): the descriptor is read-only",
-                advice: "open it with mode .readWrite")
-        }
-        return BdevError(.notSupported, bdev: name, "this bdev does not support \(type)")
-    }
-
-    @inline(never)
-    private func refuseLength(_ type: IOType, _ byteCount: UInt64) -> BdevError {
-        // Who may not do it at all is told so first.
-        if !mayDo(type) { return refuse(type) }
-        return BdevError(
-            .misaligned, bdev: name,
-            "cannot \(type) \(byteCount) bytes: a length is one or more blocks of \(core.shape.blockByteCount) bytes"
-        )
-    }
-
-    @inline(never)
-    private func refuseOffset(_ type: IOType, _ offset: BdevOffset) -> BdevError {
-        BdevError(
-            .misaligned, bdev: name,
-            "cannot \(type) at \(offset): an offset is a multiple of the block size, \(core.shape.blockByteCount) bytes"
-        )
-    }
-
-    @inline(never)
-    private func refuseRange(_ type: IOType, _ start: UInt64, _ count: UInt64) -> BdevError {
-        BdevError(
-            .outOfRange, bdev: name,
-            "cannot \(type) \(count) blocks at block \(start): the bdev has \(core.blockCount) blocks")
-    }
-
-    @inline(never)
-    private func refuseMemory(_ type: IOType) -> BdevError {
-        BdevError(
-            .noMemory, bdev: name, "cannot \(type): all \(RequestPool.capacity) requests of this reactor are in use",
-            advice: "submit again after a completion")
     }
 
     // MARK: Closing

@@ -22,13 +22,16 @@ public struct IOCompletion: ~Copyable {
     public let tag: UInt64
     public let status: IOStatus
     public let type: IOType
+    /// What the device answered: for a seek the block found, `.max` without one; 0 for what has no answer.
+    public let result: UInt64
     /// The buffer it was submitted with: the handler's again. Nil for a request without data.
     public var buffer: IOBuffer?
 
-    init(tag: UInt64, status: IOStatus, type: IOType, buffer: consuming IOBuffer?) {
+    init(tag: UInt64, status: IOStatus, type: IOType, result: UInt64, buffer: consuming IOBuffer?) {
         self.tag = tag
         self.status = status
         self.type = type
+        self.result = result
         self.buffer = buffer
     }
 }

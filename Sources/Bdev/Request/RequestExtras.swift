@@ -22,6 +22,8 @@ import Reactors
     var isLate = false
     /// What is done to a zone, and to all zones from there on when `blockCount` is 0.
     var zoneAction = ZoneAction.close
+    /// Who sees a compare-and-write through.
+    var task: Task<Void, Never>?
     /// Where zones are reported to, and how many there is room for.
     var zones: UnsafeMutablePointer<ZoneInfo>?
     var zoneCapacity = 0

@@ -36,6 +36,8 @@ import Reactors
     private var gates: [(bdev: RegisteredBdev, gate: IOGate)] = []
     let zeroes: ZeroRegion
     private var detours: [Detour] = []
+    /// By module.
+    private var scratches: [String: RequestScratch] = [:]
 
     init(local: isolated LocalReactor) throws(BdevError) {
         reactor = local.reactor
@@ -142,8 +144,23 @@ import Reactors
         return unsafe slot
     }
 
+    /// The slot of a request that is not complete; nil when it is by now.
+    func waitingSlot(_ token: RequestToken) -> Slot? {
+        let slot = unsafe slots + Int(token.index)
+        let (phase, generation) = unsafe (slot.pointee.phase, slot.pointee.generation)
+        return unsafe generation == token.generation && (phase == .inDevice || phase == .queued) ? slot : nil
+    }
+
     func takeDetour() -> Detour { detours.popLast() ?? Detour() }
     func giveBack(_ detour: Detour) { detours.append(detour) }
+
+    /// A module's own bytes of the requests, made at the first call.
+    func scratch(of module: String, byteCount: Int) throws(BdevError) -> RequestScratch {
+        if let known = scratches[module] { return known }
+        let made = try RequestScratch(byteCount: byteCount)
+        scratches[module] = made
+        return made
+    }
 
     /// Visits every slot that was ever used. Control work.
     func forEachSlot(_ body: (Slot) -> Void) {
@@ -221,7 +238,11 @@ import Reactors
             loop.pause(cancellationScan)
             return
         }
-        for channel in channels { channel.abortCancelled() }
+        unsafe forEachSlot { slot in
+            let phase = unsafe slot.pointee.phase
+            if phase != .inDevice && phase != .queued { return }
+            unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.abortIfCancelled(slot) }
+        }
     }
 
     private func abortLate() {
@@ -261,22 +282,5 @@ import Reactors
     /// Lets go of a gate that is open, unless a channel has it.
     func forgetGate(for bdev: RegisteredBdev) {
         if channel(for: bdev) == nil { gates.removeAll { $0.bdev === bdev && !$0.gate.isHolding } }
-    }
-}
-
-/// Looks, while tasks wait for I/O, whether one of them has been cancelled: every 10 ms, so that an I/O itself pays
-/// nothing for it.
-private final class CancellationScan: Poller {
-    static let period = Duration.milliseconds(10)
-    private unowned let pool: RequestPool
-
-    init(pool: RequestPool) {
-        self.pool = pool
-        super.init(name: "bdev cancellation")
-    }
-
-    override func poll() -> PollResult {
-        pool.scanForCancellation()
-        return .idle
     }
 }
