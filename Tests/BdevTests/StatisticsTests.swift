@@ -84,6 +84,23 @@ struct StatisticsTests {
         }
     }
 
+    @Test(arguments: [false, true])
+    func `zero-copy counts as a read or a write when it begins, and not when it ends`(isPopulated: Bool) throws {
+        try simulateMedium(.test, types: [.read, .write, .zeroCopy], delay: .microseconds(5)) { here, engine, medium in
+            let descriptor = try await engine.open("medium", mode: .readWrite)
+            try await descriptor.withChannel(on: here.reactor) { channel in
+                let io = try await channel.startZeroCopy(at: .block(4), count: .blocks(2), populated: isPopulated)
+                try await io.end(commit: !isPopulated)
+                let counters = isPopulated ? channel.statistics.read : channel.statistics.write
+                #expect(counters.operationCount == 1)
+                #expect(counters.byteCount == 1024)
+                #expect(counters.latencyTicks == 5_000)
+                #expect(channel.statistics.total == counters)
+            }
+            await descriptor.close()
+        }
+    }
+
     @Test func `the parts of a split read count, and the whole does not`() throws {
         try simulate(geometry: .test.with { $0.transferBlockCountLimit = 4 }) { here, scene in
             try await scene.withChannel { channel in
