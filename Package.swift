@@ -35,12 +35,16 @@ let libraries: [Target] = [
         path: "Sources/Modules/Split"),
     .target(name: "DelayBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Delay"),
     .target(name: "ErrorBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Error"),
+    .target(
+        name: "ZoneBlockBdev",
+        dependencies: ["Bdev", "Reactors", .product(name: "BasicContainers", package: "swift-collections")],
+        path: "Sources/Modules/ZoneBlock"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
         name: "BdevConfiguration",
         dependencies: [
             "Bdev", "DelayBdev", "ErrorBdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "SplitBdev",
-            "UringBdev",
+            "UringBdev", "ZoneBlockBdev",
         ],
         path: "Sources/Control/BdevConfiguration"),
 ]
@@ -98,8 +102,7 @@ let tests: [Target] = [
         name: "ModuleTests",
         dependencies: [
             "Bdev", "BdevConformance", "CMallocCount", "DelayBdev", "ErrorBdev", "MallocBdev", "NullBdev",
-            "PassthruBdev",
-            "Reactors", "SimulatedReactors", "SplitBdev", "UringBdev",
+            "PassthruBdev", "Reactors", "SimulatedReactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
 ]
@@ -118,10 +121,12 @@ let package = Package(
         .library(name: "SplitBdev", targets: ["SplitBdev"]),
         .library(name: "DelayBdev", targets: ["DelayBdev"]),
         .library(name: "ErrorBdev", targets: ["ErrorBdev"]),
+        .library(name: "ZoneBlockBdev", targets: ["ZoneBlockBdev"]),
         .library(
             name: "BdevModules",
             targets: [
                 "NullBdev", "MallocBdev", "UringBdev", "PassthruBdev", "SplitBdev", "DelayBdev", "ErrorBdev",
+                "ZoneBlockBdev",
             ]),
         .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],

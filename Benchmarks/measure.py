@@ -64,7 +64,11 @@ def memory_file():
 
 
 def arguments(scenario, file, number):
-    return [part.replace("{file}", str(file)) for part in scenario.arguments.split()] + ["--number-ios", str(number)]
+    places = {"{file}": str(file), "{folder}": str(FOLDER)}
+    parts = scenario.arguments.split()
+    for mark, place in places.items():
+        parts = [part.replace(mark, place) for part in parts]
+    return parts + ["--number-ios", str(number)]
 
 
 def first_json(text):

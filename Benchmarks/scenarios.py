@@ -6,7 +6,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Scenario:
     name: str
-    # bdevperf's arguments, without --number-ios. {file} is a file in memory that the run makes and removes.
+    # bdevperf's arguments, without --number-ios. {file} is a file in memory that the run makes and removes, {folder} this one.
     arguments: str
     # Goal of the project for the instructions of an I/O, without the copy. None: there is no goal.
     goal: int | None = None
@@ -23,6 +23,8 @@ class Scenario:
 
 
 READ = "-w randread -o 4096"
+# Bdevs on bdevs: `-T` chooses one.
+LAYERS = "-c {folder}/layers.json -T"
 SLOW = {"allocation_ios": (20_000, 120_000)}
 
 SCENARIOS = [
@@ -33,6 +35,11 @@ SCENARIOS = [
     Scenario("null-parked-q1", f"--null --null-parked --api async -q 1 {READ}", goal=2200),
     Scenario("null-parked-q128", f"--null --null-parked --api async -q 128 {READ}", goal=1100),
     Scenario("null-batch-q32", f"--null --api batch -q 32 {READ}", goal=450),
+    # What stands between: 250 for a layer that hands on, 60 for limits that are not reached, 30 for a histogram.
+    Scenario("passthru-engine-q128", f"{LAYERS} Passthru1 --api engine -q 128 {READ}", goal=350 + 250),
+    Scenario("passthru3-engine-q128", f"{LAYERS} Passthru3 --api engine -q 128 {READ}", goal=350 + 3 * 250),
+    Scenario("limited-engine-q128", f"{LAYERS} Limited --api engine -q 128 {READ}", goal=350 + 60),
+    Scenario("histogram-engine-q128", f"--null -l --api engine -q 128 {READ}", goal=350 + 30),
     Scenario("malloc-engine-q1", f"--malloc 64M --api engine -q 1 {READ}", goal=1400),
     Scenario("malloc-engine-q128", f"--malloc 64M --api engine -q 128 {READ}", goal=700),
     Scenario("malloc-async-q1", f"--malloc 64M --api async -q 1 {READ}"),

@@ -7,6 +7,8 @@ public import Reactors
 /// try await ConformanceSuite(engine: engine, bdev: "Mine0").run()
 /// ```
 ///
+/// A bdev with zones is written as zones are, by checks of its own; the others are for bdevs without.
+///
 /// It depends on no test framework: the first check that fails is thrown as a ``ConformanceFailure``. **The bdev's
 /// contents are destroyed.** It must be open nowhere else and hold at least 4 MiB.
 public struct ConformanceSuite: Sendable {
@@ -46,14 +48,14 @@ public struct ConformanceSuite: Sendable {
     /// The names of all checks, in the order they run.
     public static var checkNames: [String] { Check.all.map { $0.name } }
 
-    /// Runs every check.
+    /// Runs every check that is for a bdev of its kind.
     ///
     /// - Throws: `ConformanceFailure` with the first thing that is wrong.
     public func run() async throws {
         for check in Check.all { try await run(check) }
     }
 
-    /// Runs one check.
+    /// Runs one check, if it is for a bdev of this kind.
     ///
     /// - Parameter name: one of ``checkNames``.
     /// - Throws: `ConformanceFailure`.
@@ -73,6 +75,7 @@ public struct ConformanceSuite: Sendable {
                 check: check.name, bdev: bdev, message: "cannot be opened: \(error)", seed: options.seed)
         }
         let scene = Scene(suite: self, check: check.name, descriptor: descriptor)
+        if check.isForZones != (descriptor.geometry.zones != nil) { return await descriptor.close() }
         do {
             if descriptor.geometry.byteCount < 4 << 20 {
                 throw scene.failure("the bdev is smaller than the 4 MiB this suite needs")
@@ -104,9 +107,11 @@ public struct ConformanceFailure: Error, Sendable, CustomStringConvertible {
 /// One thing every bdev must do.
 struct Check: Sendable {
     let name: String
+    /// Whether it is for bdevs with zones, or for those without.
+    var isForZones = false
     let body: @Sendable (Scene) async throws -> Void
 
-    static let all = basics + refusals + ranges + crowds + faces
+    static let all = basics + refusals + ranges + crowds + faces + zones
 }
 
 /// What a check is given.

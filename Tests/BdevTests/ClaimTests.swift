@@ -185,13 +185,14 @@ struct ClaimTests {
         }
     }
 
-    @Test(arguments: UInt64(0)..<40)
+    @Test(arguments: UInt64(0)..<400)
     func `a channel that is made while its descriptor is promoted can write`(seed: UInt64) throws {
         try simulate(seed: seed, reactorCount: 2) { here, scene in
             let descriptor = try await scene.engine.open("disk")
             let opener = Task(executorPreference: here.reactor.taskExecutor) {
                 try await descriptor.channel(on: scene.reactors[1])
             }
+            for _ in 0..<seed % 20 { await here.yield() }
             try await scene.module.host.value.claim(descriptor, .readManyWriteOne)
             #expect(await (try await opener.value).writeOnce(at: 0) == nil, "seed \(seed)")
             await descriptor.close()
@@ -234,6 +235,9 @@ struct ClaimTests {
             for _ in 0..<20 { await here.yield() }
             #expect(await code { () throws(BdevError) in try await host.claim(second, .exclusiveWrite) } == .claimed)
             #expect(await code { () throws(BdevError) in try await host.claim(first, .exclusiveWrite) } == .closed)
+            #expect(
+                await code { () throws(BdevError) in _ = try await scene.engine.open("disk", mode: .readWrite) }
+                    == .claimed)
             scene.device.complete()
             #expect(await write.value == nil)
             await close.value

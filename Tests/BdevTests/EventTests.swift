@@ -36,22 +36,36 @@ struct EventTests {
         let engine = BdevEngine(group: group), module = TestModule()
         try await engine.register(module)
         try await module.create("disk", TestDevice(.test, types: .everything))
-        let heard = ThreadLock<[Int]>([])
+        let heard = ThreadLock<[Int]>([]), isHeldUp = ThreadLock(false), isInside = ThreadLock(false)
         let reactor = group.reactors[1]
         let descriptor = try await engine.open("disk", on: reactor) { _, event in
+            isInside.withLock { $0 = true }
+            while isHeldUp.withLock({ $0 }) {}
             heard.withLock { $0.append(Reactor.current?.index ?? -1) }
         }
-        for count: UInt64 in [2048, 4096] { try await module.host.value.resize("disk", blockCount: count) }
+        let host = module.host.value
+        for count: UInt64 in [2048, 4096] { try await host.resize("disk", blockCount: count) }
         // A message behind theirs.
         await reactor.run { _ in }
         #expect(heard.withLock { $0 } == [1, 1])
-        await descriptor.close()
+        // A close that comes while the handler runs waits for it.
+        isHeldUp.withLock { $0 = true }
+        isInside.withLock { $0 = false }
+        try await host.resize("disk", blockCount: 8192)
+        while !isInside.withLock({ $0 }) {}
+        let close = Task(executorPreference: group.reactors[0].taskExecutor) {
+            await descriptor.close()
+            return heard.withLock { $0 }
+        }
+        await group.reactors[0].local.rest(.milliseconds(20))
+        isHeldUp.withLock { $0 = false }
+        #expect(await close.value == [1, 1, 1])
         await engine.stop()
         await group.shutDown()
     }
 
     @Test(arguments: UInt64(0)..<40)
-    func `no event is told after its descriptor is closed`(seed: UInt64) throws {
+    func `no event is told once its descriptor is being closed`(seed: UInt64) throws {
         try simulate(seed: seed, reactorCount: 2) { here, scene in
             let isClosed = Shared(false), late = Shared(0), told = Shared(0)
             let descriptor = try await scene.engine.open("disk", on: scene.reactors[1]) { _, _ in
@@ -63,8 +77,9 @@ struct EventTests {
                 for count in 1...20 { try await host.resize("disk", blockCount: UInt64(2000 + count)) }
             }
             for _ in 0..<Int(seed) { await here.yield() }
-            await descriptor.close()
+            // From the call on: what is on its way then is dropped.
             isClosed.value = true
+            await descriptor.close()
             try await resizing.value
             for _ in 0..<50 { await here.yield() }
             #expect(late.value == 0, "seed \(seed)")

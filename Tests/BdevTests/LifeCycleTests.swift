@@ -58,6 +58,10 @@ struct LifeCycleTests {
             let first = RecordedModule("first", log, bdevs: ["a", "b"])
             let failing = RecordedModule("failing", log, bdevs: ["c"]), last = RecordedModule("last", log)
             failing.startFailure = BdevError(.moduleFailed, "no device")
+            first.onWillStop = { [unowned first] in
+                let refusal = await code { () throws(BdevError) in try await first.register("late") }
+                #expect(refusal == .closed)
+            }
             virtual.onConfiguration = { [unowned virtual] info, _ throws(BdevError) in
                 if info.name == "a" { try await virtual.stack("on a", on: "a") }
             }
@@ -127,7 +131,7 @@ struct LifeCycleTests {
             virtual.onWillStop = { log.value.append("claims: \((try? await engine.info("new").claims.count) ?? -1)") }
             let home = engine.reactors[0]
             let closer = Task(executorPreference: home.taskExecutor) {
-                while !log.value.contains("destroy top") { await home.local.rest(.milliseconds(1)) }
+                for _ in 0..<1000 where !log.value.contains("destroy top") { await home.local.rest(.milliseconds(1)) }
                 await new.close()
             }
             await engine.stop()

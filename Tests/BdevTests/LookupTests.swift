@@ -97,19 +97,23 @@ struct LookupTests {
 
     @Test(arguments: UInt64(0)..<10)
     func `opens that wait when the engine stops fail at once`(seed: UInt64) throws {
-        try simulate(seed: seed) { here, scene in
+        try simulateEngine(seed: seed) { here, engine, log in
             let home = here.reactor
+            let slow = RecordedModule("slow", log)
+            slow.onWillStop = { await home.local.rest(.seconds(1)) }
+            try await engine.register(slow)
             let opens = (0..<3).map { index in
                 Task(executorPreference: home.taskExecutor) {
-                    await Self.open(scene.engine, "later \(index)", upTo: .seconds(60))
+                    await Self.open(engine, "later \(index)", upTo: .seconds(60))
                 }
             }
             await here.rest(.milliseconds(10))
             let begin = here.now
-            await scene.engine.stop()
+            let stop = Task(executorPreference: home.taskExecutor) { await engine.stop() }
             for open in opens { #expect(await open.value == .closed) }
             #expect(begin.duration(to: here.now) < .milliseconds(1))
-            #expect(await Self.open(scene.engine, "later", upTo: .seconds(60)) == .closed)
+            #expect(await Self.open(engine, "later", upTo: .seconds(60)) == .closed)
+            await stop.value
         }
     }
 

@@ -1,5 +1,4 @@
 import Bdev
-import Glibc
 import Reactors
 import SimulatedReactors
 import Testing
@@ -142,17 +141,6 @@ struct SplitPropertyTests {
                         }
                     }
                 }
-            }
-        }
-    }
-}
-
-extension [UInt8] {
-    /// memcmp(3) over the shorter of the two: comparing elements takes seconds in debug builds.
-    fileprivate func isSame(as other: [UInt8]) -> Bool {
-        unsafe withUnsafeBytes { a in
-            unsafe other.withUnsafeBytes { b in
-                unsafe memcmp(a.baseAddress!, b.baseAddress!, Swift.min(a.count, b.count)) == 0
             }
         }
     }

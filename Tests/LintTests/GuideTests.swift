@@ -10,6 +10,13 @@ import Testing
         #expect(shown.contains { source.contains($0) }, "\(name) and the guide differ: make them the same again")
     }
 
+    @Test func `shows a virtual module that the example package compiles and tests`() throws {
+        let guide = try SourceTree.text(of: "Sources/Bdev/Bdev.docc/WritingAVirtualModule.md")
+        let source = try SourceTree.text(of: "Examples/ExternalModule/Sources/MirrorBdev/MirrorModule.swift")
+        #expect(guide.codeBlocks.count == 1)
+        #expect(guide.codeBlocks.allSatisfy { source == $0 + "\n" }, "the module and the guide differ")
+    }
+
     @Test(arguments: ["README.md", "Sources/Bdev/Bdev.docc/Bdev.md"])
     func `begins with the program that is the example`(_ page: String) throws {
         let source = try SourceTree.text(of: "Examples/HelloBdev/main.swift")

@@ -215,8 +215,14 @@ struct DelayTests {
                 let handler = LoopHandler(channel.engine, warmUp: 2000, count: 50_000)
                 for _ in 0..<LoopHandler.depth { handler.submit(try channel.allocateBuffer(byteCount: 512)) }
                 while handler.left > 0 { try await channel.reactor.local.sleep(for: .milliseconds(20)) }
+                #if DEBUG
+                // Unoptimized, the heap of timers allocates for each that goes off, which lets several I/O go.
+                let limit: UInt = 40_000
+                #else
                 // The sleeps of this task.
-                #expect(handler.allocated < 2000, "\(handler.allocated)")
+                let limit: UInt = 2000
+                #endif
+                #expect(handler.allocated < limit, "\(handler.allocated)")
             }
         }
     }

@@ -15,7 +15,7 @@ extension BdevModuleHost {
     /// I/O that waits is not with the device: no time-out counts for it, and a reset aborts it. Overlapping ranges have
     /// their turns in the order they were asked for. Cancelling the task does not end the wait.
     ///
-    /// - Parameter blocks: nil: all of them.
+    /// `blocks`: nil: all of them.
     /// - Throws: `noSuchBdev` when this module has none of that name, `outOfRange`, `invalidArgument` for an empty
     ///   range, `removed`.
     public func quiesce(_ name: String, blocks: Range<UInt64>? = nil) async throws(BdevError) -> Quiescence {
@@ -28,7 +28,6 @@ extension BdevModuleHost {
                 .outOfRange, bdev: name,
                 "cannot quiesce the blocks \(chosen): the bdev has \(all.count)")
         }
-        if bdev.isRemoved { throw BdevError(.removed, bdev: name, "cannot quiesce: the bdev is being removed") }
         return Quiescence(bdev: bdev, lock: try await bdev.holds.lock(chosen, holdingReads: true, of: bdev))
     }
 
@@ -37,9 +36,8 @@ extension BdevModuleHost {
     /// - Throws: `invalidArgument` when it has ended already.
     public func unquiesce(_ quiescence: Quiescence) async throws(BdevError) {
         let bdev = quiescence.bdev
-        guard await bdev.holds.holds(quiescence.lock.id) else {
+        if await !bdev.holds.unlock(quiescence.lock.id, of: bdev) {
             throw BdevError(.invalidArgument, bdev: bdev.name, "this quiescence has ended already")
         }
-        await bdev.holds.unlock(quiescence.lock.id, of: bdev)
     }
 }

@@ -10,7 +10,10 @@ extension StackedBdev {
     /// A reset resets the base, and so ends what other partitions have in flight as well.
     ///
     /// - Parameters:
+    ///   - name: of the new bdev.
+    ///   - base: the bdev it is a part of, open and claimed.
     ///   - blocks: those of the base.
+    ///   - productName: what kind of thing it is, for people.
     ///   - uuid: nil: one that follows from the base's UUID and `blocks`.
     /// - Throws: `invalidArgument` when the range is empty, `outOfRange` when it ends behind the base, `notSupported`
     ///   for a zoned base.

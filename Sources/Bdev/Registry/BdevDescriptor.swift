@@ -21,6 +21,7 @@ public final class BdevDescriptor: Sendable {
         var events: AsyncStream<BdevEvent>.Continuation?
         /// Told, and taken by nobody yet.
         var mediaEventCount = 0
+        var timeout: TimeoutRule?
     }
 
     /// The most media events that are under way to one descriptor.
@@ -73,6 +74,7 @@ public final class BdevDescriptor: Sendable {
         }
         // A claim may have made the descriptor writable after the channel was made and before it was listed.
         await channel.adoptMode()
+        if timeout != nil { await channel.adoptTimeout() }
         return channel
     }
 
@@ -104,6 +106,20 @@ public final class BdevDescriptor: Sendable {
             state.mode = .readWrite
             return state.channels
         }
+    }
+
+    /// What its I/Os are allowed; nil: any time.
+    var timeout: TimeoutRule? { state.withLock { $0.timeout } }
+
+    /// The channels that have to follow.
+    func change(timeout: TimeoutRule?) throws(BdevError) -> [BdevChannel] {
+        let channels: [BdevChannel]? = state.withLock { state in
+            if state.isClosed { return nil }
+            state.timeout = timeout
+            return state.channels
+        }
+        if let channels { return channels }
+        throw BdevError(.closed, bdev: name, "cannot set a timeout: the descriptor is closed")
     }
 
     // MARK: Closing

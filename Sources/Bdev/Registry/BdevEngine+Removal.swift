@@ -21,6 +21,7 @@ extension BdevEngine {
         // The running task is part of these: they would wait for the removal, and it for them.
         for examination in Examination.current where examination.bdev === bdev { await examination.descriptor.close() }
         await settleBeforeRemoval(bdev)
+        await stopSampling(bdev)
         await bdev.waitUntilClosed()
         allowList.removeAll { names[$0] === bdev }
         names = names.filter { $0.value !== bdev }

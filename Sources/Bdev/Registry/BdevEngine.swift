@@ -82,17 +82,4 @@ public actor BdevEngine {
 
     /// - Throws: `noSuchBdev`.
     public func info(_ name: String) async throws(BdevError) -> BdevInfo { await (try find(name)).info() }
-
-    /// What a bdev has done, on all reactors, since it was registered.
-    ///
-    /// - Throws: `noSuchBdev`.
-    public func statistics(_ name: String) async throws(BdevError) -> IOStatistics {
-        let bdev = try find(name)
-        var sum = await bdev.retiredStatistics
-        for reactor in reactors {
-            if let part = await reactor.local.statistics(of: bdev) { sum.add(part) }
-        }
-        sum.ticksPerSecond = home.backend.clock.ticksPerSecond
-        return sum
-    }
 }

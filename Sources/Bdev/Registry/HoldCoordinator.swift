@@ -13,8 +13,10 @@ actor HoldCoordinator {
     private var followers: [CoordinatedRequest] = []
     private var nextID: RangeLock.ID = 1
     private var active: [RangeLock] = []
-    /// Who waits for a range, in the order they came.
-    private var pending: [(lock: RangeLock, spot: ParkingSpot)] = []
+    /// Of those active: they are being taken off the reactors.
+    private var ending: Set<RangeLock.ID> = []
+    /// Who waits for a range, in the order they came, and the request it is for.
+    private var pending: [(lock: RangeLock, spot: ParkingSpot, request: CoordinatedRequest?)] = []
     private var settlers: [ParkingSpot] = []
 
     /// How often somebody looks whether the requests in a range have ended.
@@ -35,7 +37,7 @@ actor HoldCoordinator {
         let bdev = request.core.bdev
         let status = await perform(request, bdev)
         isResetting = false
-        let all = [request] + followers
+        let all = followers + [request]
         followers = []
         for request in all { await request.reactor.local.endReset(request, status) }
         wakeSettlers()
@@ -75,9 +77,12 @@ actor HoldCoordinator {
         return false
     }
 
+    /// Whether or not the task has been cancelled.
     private func pause(_ duration: Duration) async {
-        // Nobody can cancel the task this runs in.
-        try? await home.local.sleep(for: duration)
+        let spot = home.loop.makeSpot()
+        _ = home.loop.schedule(after: duration) { [loop = home.loop] in loop.unpark(spot) }
+        await home.park(at: spot)
+        home.loop.release(spot)
     }
 
     // MARK: Ranges
@@ -85,17 +90,24 @@ actor HoldCoordinator {
     /// Waits until nobody else has any of `blocks`, keeps new I/O there waiting from now on, and returns when what was
     /// on its way there has ended.
     ///
-    /// - Throws: `noMemory` when a reactor has none to remember the lock.
-    func lock(_ blocks: Range<UInt64>, holdingReads: Bool, of bdev: RegisteredBdev) async throws(BdevError)
-        -> RangeLock
-    {
+    /// - Parameter request: what the range is for, if it may be given up; the task is cancelled then.
+    /// - Throws: `noMemory` when a reactor has none to remember the lock; `removed`; `aborted` when given up.
+    func lock(
+        _ blocks: Range<UInt64>, holdingReads: Bool, of bdev: RegisteredBdev, for request: CoordinatedRequest? = nil
+    ) async throws(BdevError) -> RangeLock {
+        // Here, where nothing comes in between: a removal waits for those that were before it.
+        if bdev.isRemoved {
+            throw BdevError(.removed, bdev: bdev.name, "cannot have a range: the bdev is being removed")
+        }
+        if request != nil && Task.isCancelled { throw givenUp(bdev) }
         let lock = RangeLock(id: nextID, blocks: blocks, holdsReads: holdingReads)
         nextID += 1
         if isTaken(lock, before: pending.count) {
             let spot = home.loop.makeSpot()
-            pending.append((lock, spot))
+            pending.append((lock, spot, request))
             await home.park(at: spot)
             home.loop.release(spot)
+            if !active.contains(where: { $0.id == lock.id }) { throw givenUp(bdev) }
         } else {
             active.append(lock)
         }
@@ -106,9 +118,19 @@ actor HoldCoordinator {
             throw error
         }
         for reactor in reactors {
-            while await reactor.local.hasRequests(concernedBy: lock, of: bdev) { await pause(Self.drainPeriod) }
+            while await reactor.local.hasRequests(concernedBy: lock, of: bdev) {
+                if request != nil && Task.isCancelled {
+                    await unlock(lock.id, of: bdev)
+                    throw givenUp(bdev)
+                }
+                await pause(Self.drainPeriod)
+            }
         }
         return lock
+    }
+
+    private func givenUp(_ bdev: RegisteredBdev) -> BdevError {
+        BdevError(.aborted, bdev: bdev.name, "given up before it had its range")
     }
 
     /// Whether somebody has part of the range, or is to have it first.
@@ -116,12 +138,26 @@ actor HoldCoordinator {
         active.contains { $0.overlaps(lock.blocks) } || pending[..<place].contains { $0.lock.overlaps(lock.blocks) }
     }
 
-    /// Whether this lock is in force.
-    func holds(_ id: RangeLock.ID) -> Bool { active.contains { $0.id == id } }
-
-    func unlock(_ id: RangeLock.ID, of bdev: RegisteredBdev) async {
+    /// Whether the lock was in force; false when it has ended, or somebody else is about to end it.
+    @discardableResult
+    func unlock(_ id: RangeLock.ID, of bdev: RegisteredBdev) async -> Bool {
+        if !active.contains(where: { $0.id == id }) || !ending.insert(id).inserted { return false }
         for reactor in reactors { await reactor.local.remove(id, from: bdev) }
         active.removeAll { $0.id == id }
+        ending.remove(id)
+        letPendingGo()
+        return true
+    }
+
+    /// Whoever waits for a range on behalf of `request` does so no longer.
+    func giveUp(_ request: CoordinatedRequest) {
+        guard let place = pending.firstIndex(where: { $0.request?.isSame(as: request) == true }) else { return }
+        home.loop.unpark(pending.remove(at: place).spot)
+        letPendingGo()
+    }
+
+    /// Gives those their ranges whom nobody is in the way of any more.
+    private func letPendingGo() {
         var place = 0
         while place < pending.count {
             if isTaken(pending[place].lock, before: place) {
@@ -165,7 +201,7 @@ extension LocalReactor {
     }
 
     func resetDevice(_ request: CoordinatedRequest) async -> IOStatus {
-        await request.core.perform(.reset, at: 0, count: 0)
+        await request.core.resetDevice(request)
     }
 
     /// Whether the device has requests of the bdev from here.

@@ -28,8 +28,8 @@ extension LocalReactor {
             return await releaseChannel(base)
         }
         core.pool.remove(core)
+        core.bdev.ledger.retire(core)
         await core.module.close()
-        await core.bdev.retire(core.statistics)
     }
 
     func existingChannel(_ bdev: RegisteredBdev) -> ChannelCore? {
@@ -39,8 +39,6 @@ extension LocalReactor {
     func stopAccepting(_ bdev: RegisteredBdev) { existingChannel(bdev)?.stopAccepting() }
 
     func adopt(blockCount: UInt64, of bdev: RegisteredBdev) { existingChannel(bdev)?.adopt(blockCount) }
-
-    func statistics(of bdev: RegisteredBdev) -> IOStatistics? { existingChannel(bdev)?.statistics }
 }
 
 extension ChannelCore {

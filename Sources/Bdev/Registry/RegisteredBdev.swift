@@ -26,6 +26,8 @@ actor RegisteredBdev {
     /// The engine's.
     nonisolated let changes: ChangeSignal
     nonisolated let holds: HoldCoordinator
+    nonisolated let ledger = StatisticsLedger()
+    nonisolated let sampler = QueueDepthSampler()
     nonisolated let resetDrainTimeout: Duration
     private nonisolated let currentBlockCount: Atomic<UInt64>
     private nonisolated let currentLimiter = ThreadLock<RateLimiter?>(nil)
@@ -42,7 +44,6 @@ actor RegisteredBdev {
     private var examinationCount = 0
     /// Its first examination is over: it is listed.
     private(set) var isAnnounced = false
-    private var retired = IOStatistics()
 
     init(
         _ properties: BdevProperties, uuid: BdevUUID, module: any BdevModule, driver: any BdevDriver,
@@ -137,7 +138,7 @@ actor RegisteredBdev {
         state = .removed
     }
 
-    // MARK: Size and statistics
+    // MARK: Size
 
     /// Those to tell; nil when it has that size already.
     func resize(_ blockCount: UInt64) throws(BdevError) -> [BdevDescriptor]? {
@@ -154,9 +155,6 @@ actor RegisteredBdev {
         currentBlockCount.store(blockCount, ordering: .releasing)
         return descriptors
     }
-
-    func retire(_ statistics: IOStatistics) { retired.add(statistics) }
-    var retiredStatistics: IOStatistics { retired }
 
     func info() -> BdevInfo {
         var geometry = geometry

@@ -13,6 +13,14 @@ extension BdevChannel {
         unsafe try await finishOther(parts.face.prepare(.compare, buffer.memory, offset))
     }
 
+    /// Compares the blocks from `offset` on with all of `buffers`, one after another: one I/O with as many segments.
+    ///
+    /// - Throws: as for ``compare(_:at:)-(IOBuffer,_)``.
+    public func compare(_ buffers: borrowing IOBufferList, at offset: BdevOffset) async throws(BdevError) {
+        await waitForRoom()
+        unsafe try await finishOther(buffers.prepare(.compare, offset, parts.face))
+    }
+
     /// Compares the blocks from `offset` on with all of `expected` and, when they are the same, writes `new` there; no
     /// other write comes in between, on any reactor. Where the bdev cannot do it itself, other writers to these blocks
     /// wait meanwhile; readers may see a mixture.
@@ -22,6 +30,7 @@ extension BdevChannel {
     public func compareAndWrite(
         _ expected: borrowing IOBuffer, _ new: borrowing IOBuffer, at offset: BdevOffset
     ) async throws(BdevError) {
+        _ = try parts.face.blocks(of: offset, for: .compareAndWrite, count: .bytes(UInt64(expected.byteCount)))
         let limit = parts.core.bdev.geometry.compareAndWriteLimit * UInt64(parts.face.blockByteCount)
         if expected.byteCount != new.byteCount || UInt64(expected.byteCount) > limit {
             throw BdevError(

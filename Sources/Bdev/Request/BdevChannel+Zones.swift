@@ -40,6 +40,7 @@ extension BdevChannel {
         let slot = unsafe try parts.face.prepare(
             .zoneManagement, .block(block ?? 0), .blocks(block == nil ? parts.core.blockCount : zones.blockCount))
         unsafe slot.pointee.extras.zoneAction = action
+        unsafe slot.pointee.extras.concernsAllZones = block == nil
         unsafe try await finishOther(slot)
     }
 

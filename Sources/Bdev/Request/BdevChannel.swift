@@ -17,7 +17,7 @@ public import Reactors
     @usableFromInline nonisolated let lot: ParkingLot
     @usableFromInline nonisolated let loop: ReactorConfined<ReactorLoop>
     public nonisolated let reactor: Reactor
-    private nonisolated let descriptor: BdevDescriptor
+    nonisolated let descriptor: BdevDescriptor
 
     /// What the path of an I/O touches. Unchecked Sendable: used on the reactor only, which the path checks by its
     /// thread instead of by a hop.

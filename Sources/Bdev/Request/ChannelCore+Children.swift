@@ -29,6 +29,11 @@ extension ChannelCore {
     }
 
     private func takeChild(_ slot: Slot, _ detour: Detour, _ type: IOType, _ count: UInt64) -> Slot? {
+        if type == .write && shape.writeUnit > 0 && !isWholeUnits(detour.next, count) {
+            // Another limit of the device is in the way of a whole unit, and no part of one can be written.
+            detour.status = .failed
+            return nil
+        }
         guard let child = unsafe pool.take(self) else { return nil }
         unsafe child.pointee.type = type
         unsafe child.pointee.sink = .parent
@@ -83,8 +88,10 @@ extension ChannelCore {
         let count = unsafe transferLimit(slot.pointee.type, at: detour.next, detour.end - detour.next)
         if unsafe hasMisalignedSegment(slot) { return unsafe makeBounced(slot, detour, count) }
         let (byteCount, segmentCount) = unsafe gather(slot, detour, byteCount: Int(bytes(count)))
-        if byteCount == 0 {
-            // Not one whole block in the segments left of this round; in a fresh round: in those the device allows.
+        let isPart = unsafe slot.pointee.type == .write && shape.writeUnit > 0 && byteCount < Int(bytes(count))
+        if byteCount == 0 || isPart {
+            // Not one whole block, or write unit, in the segments left of this round; in a fresh round: in those the
+            // device allows.
             return detour.usedSegments > 0 ? nil : unsafe makeBounced(slot, detour, count)
         }
         let first = detour.usedSegments
@@ -152,7 +159,10 @@ extension ChannelCore {
     /// A child with a buffer of the layer's own: aligned, in one piece.
     private func makeBounced(_ slot: Slot, _ detour: Detour, _ limit: UInt64, as type: IOType? = nil) -> Slot? {
         var longest = UInt64(Detour.bounceLimit)
-        if shape.segmentByteCountLimit > 0 { longest = min(longest, UInt64(shape.segmentByteCountLimit)) }
+        let isCutAgain = unsafe slot.pointee.type == .copy
+        if shape.segmentByteCountLimit > 0 && !isCutAgain {
+            longest = min(longest, UInt64(shape.segmentByteCountLimit))
+        }
         let count = min(limit, max(1, longest / shape.blockByteCount))
         let byteCount = Int(bytes(count))
         guard let buffer = loop.allocateBuffer(byteCount: byteCount) else { return nil }
@@ -180,14 +190,15 @@ extension ChannelCore {
         return unsafe child
     }
 
-    /// Reads a piece of what is to be copied. When it has come, the child writes it where it belongs.
+    /// Reads a piece of what is to be copied. When it has come, the child writes it where it belongs. Reading and
+    /// writing have limits of their own, at places of their own: each half is cut again where it has to be.
     private func makeCopyRead(_ slot: Slot, _ detour: Detour) -> Slot? {
         if detour.outstanding == Detour.parallelLimit { return nil }
         let target = detour.next
         let source = unsafe slot.pointee.extras.sourceBlock + (target - slot.pointee.startBlock)
-        var count = transferLimit(.write, at: target, detour.end - target)
-        count = transferLimit(.read, at: source, count)
+        var count = min(detour.end - target, max(1, UInt64(Detour.bounceLimit) / shape.blockByteCount))
         if shape.copyLimit > 0 { count = min(count, shape.copyLimit) }
+        if shape.writeUnit > 0 && count > shape.writeUnit { count -= count % shape.writeUnit }
         guard let child = unsafe makeBounced(slot, detour, count, as: .read) else { return nil }
         unsafe child.pointee.startBlock = source
         unsafe child.pointee.tag = target
@@ -199,12 +210,16 @@ extension ChannelCore {
         unsafe slot.pointee.type == .copy && child.pointee.type == .read
     }
 
-    /// The second half of a copy. After a failure or an abort it is left out.
+    /// The second half of a copy. After a failure or an abort, and during a reset, it is left out.
     func writeCopy(_ child: Slot, _ detour: Detour) {
+        if gate.isFrozen && detour.status.isSuccess { detour.status = .aborted }
         unsafe child.pointee.type = .write
         unsafe child.pointee.startBlock = child.pointee.tag
         unsafe child.pointee.submitTick = clock.now()
-        if detour.status.isSuccess { return unsafe isAdmitted(child) ? submitAgain(child) : () }
+        if detour.status.isSuccess {
+            if unsafe !isPlain(child) { return unsafe startDetour(child) }
+            return unsafe isAdmitted(child) ? submitAgain(child) : ()
+        }
         unsafe child.pointee.status = detour.status
         unsafe tellParent(child)
     }

@@ -24,7 +24,8 @@ extension ChannelCore {
         case .miscompare: .miscompare
         case .noMemory: .noMemory
         case .systemError: code(Errno(rawValue: status.detail))
-        case .success, .pending, .failed, .nvmeError, .scsiError, .firstFusedFailed: .deviceFailed
+        case .nvmeError: status == .zoneIsFull ? .noSpace : .deviceFailed
+        case .success, .pending, .failed, .scsiError, .firstFusedFailed: .deviceFailed
         }
     }
 

@@ -30,9 +30,9 @@ extension ChannelCore {
         unsafe submitAgain(slot)
     }
 
-    /// Does an I/O of the layer's own, past whatever holds others up, and waits for it.
+    /// Does an I/O of the layer's own for the request `owner`, past whatever holds others up, and waits for it.
     nonisolated(nonsending) func perform(
-        _ type: IOType, at start: UInt64, count: UInt64, _ segments: Segments = Segments()
+        _ type: IOType, at start: UInt64, count: UInt64, _ segments: Segments = Segments(), for owner: Slot
     ) async -> IOStatus {
         if pool.isExhausted { await pool.waitForRoom() }
         guard let slot = unsafe pool.take(self) else { return .noMemory }
@@ -44,12 +44,15 @@ extension ChannelCore {
         if let memory = segments.memory { unsafe slot.pointee.memory = memory }
         unsafe slot.pointee.segmentCount = segments.count
         unsafe slot.pointee.channel = nil
+        unsafe slot.pointee.parent = owner
         unsafe slot.pointee.submitTick = clock.now()
         unsafe slot.pointee.isStarting = true
-        unsafe proceed(slot)
+        // A device that has no room may be what the reset is for, so it waits behind nobody.
+        if type == .reset { unsafe submit(slot, .inside) } else { unsafe proceed(slot) }
         unsafe slot.pointee.isStarting = false
         if unsafe slot.pointee.phase != .done { await unsafe pool.reactor.park(at: slot.pointee.spot) }
         let status = unsafe slot.pointee.status
+        unsafe slot.pointee.parent = nil
         unsafe pool.giveBack(slot)
         return status
     }
@@ -86,6 +89,9 @@ extension ChannelCore {
     /// A range is free again, or a reset is over: whoever waited goes on, in order, or waits for another range.
     func letHeldGo() {
         gateChanged()
+        // Handlers are told in the next turn: what they submit would overtake those that are still to go.
+        pool.submitDepth &+= 1
+        defer { pool.submitDepth &-= 1 }
         var batch = gate.held
         gate.held = SlotQueue()
         while let slot = unsafe batch.popFirst() {

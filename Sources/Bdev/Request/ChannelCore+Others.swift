@@ -22,7 +22,9 @@ extension ChannelCore {
             unsafe slot.pointee.extras.result = type == .seekData ? slot.pointee.startBlock : .max
             unsafe startAtEnd(slot, sink, .success)
         case .compareAndWrite:
-            if shape.native.contains(type) { unsafe start(slot, sink) } else { unsafe startCompareAndWrite(slot, sink) }
+            // During a reset it is aborted as any other.
+            if unsafe shape.native.contains(type) && isPlain(slot) || gate.isFrozen { return unsafe start(slot, sink) }
+            unsafe startCompareAndWrite(slot, sink)
         default: unsafe start(slot, sink)
         }
     }
@@ -31,7 +33,10 @@ extension ChannelCore {
     private func startUndirected(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
-        if unsafe route != .indirect && shape.native.contains(slot.pointee.type) {
+        // Only a limit on copies is no matter of the route, which reads and writes take too.
+        if unsafe route != .indirect && shape.native.contains(slot.pointee.type)
+            && (slot.pointee.type != .copy || isPlain(slot))
+        {
             unsafe dispatch(slot, sink)
         } else {
             unsafe startIndirectly(slot)
@@ -44,6 +49,4 @@ extension ChannelCore {
         unsafe slot.pointee.phase = .done
         unsafe tell(slot, sink, insideSubmit: true)
     }
-
-    /// Whether a request may go to the module now. Otherwise it is on its way there, or has ended.
 }

@@ -13,6 +13,8 @@ extension ChannelCore {
         precondition(
             unsafe slot.pointee.type != .reset,
             "module \(bdev.moduleName) has no room for a reset of '\(bdev.name)': a reset cannot wait")
+        // It came to the device before the reset, and does not go there again.
+        if gate.isFrozen { return unsafe end(slot, .aborted) }
         unsafe slot.pointee.phase = .queued
         retryCount &+= 1
         unsafe module.noMemory.requests.prepend(slot)
@@ -104,11 +106,12 @@ extension ChannelCore {
         }
     }
 
-    /// Gives up what waits in the layer: for room in the device, for memory.
+    /// Gives up what waits in the layer: for room in the device, for memory, for a range, for its turn.
     func abortWaiting() {
         unsafe forEachOutstanding { slot in
             // A request that is done by its parts ends with them: those the device has finish by themselves.
             if unsafe pool.starved.contains(slot) { unsafe abortDetour(slot) }
+            if unsafe slot.pointee.isCoordinated { _ = unsafe giveUpCoordinated(slot) }
         }
         while let slot = unsafe gate.held.popFirst() ?? limited.requests.popFirst() {
             unsafe slot.pointee.status = .aborted
@@ -168,6 +171,10 @@ extension ChannelCore {
 
     func abort(_ slot: Slot) {
         if unsafe slot.pointee.detour != nil { return unsafe abortDetour(slot) }
+        if unsafe slot.pointee.isCoordinated {
+            if unsafe !giveUpCoordinated(slot) { return }
+            return unsafe forEachStep(of: slot) { step in unsafe abort(step) }
+        }
         switch unsafe slot.pointee.phase {
         case .queued:
             if unsafe isTakenOut(slot) {

@@ -37,10 +37,12 @@ import Reactors
     /// What is accepted now: nothing once the bdev is being removed.
     var accepted: IOTypes
     /// By `IOType.counterIndex`: what every completion writes, so without the checks of a stored property.
-    private let counters: UnsafeMutablePointer<IOCounters>
-    private var errors: [IOStatus.Code: UInt64] = [:]
+    let counters: UnsafeMutablePointer<ChannelCounters>
+    var errors: [IOStatus.Code: UInt64] = [:]
     var retryCount: UInt64 = 0
-    var histogram: LatencyHistogram?
+    // SAFETY: `recorderOwner` keeps it.
+    private(set) var recorder: Unmanaged<LatencyRecorder>?
+    private(set) var recorderOwner: LatencyRecorder?
     /// The channel of the bdev itself, when this is a layer over it.
     let base: ChannelCore?
     /// Layers over this one.
@@ -77,7 +79,9 @@ import Reactors
         blockCount = bdev.blockCount
         accepted = bdev.isRemoved ? [] : layer?.offered ?? bdev.supportedTypes.withEmulated
         unsafe counters = .allocate(capacity: IOType.counterCount)
-        unsafe counters.initialize(repeating: IOCounters(), count: IOType.counterCount)
+        unsafe counters.initialize(repeating: ChannelCounters(), count: IOType.counterCount)
+        unsafe recorder = nil
+        if layer == nil { recordLatencies(of: bdev.ledger.recordedTypes) }
     }
 
     deinit {
@@ -129,7 +133,7 @@ import Reactors
 
     /// `sink` is the slot's own, known where this is inlined.
     @inline(__always)
-    private func submit(_ slot: Slot, _ sink: RequestState.Sink) {
+    func submit(_ slot: Slot, _ sink: RequestState.Sink) {
         unsafe slot.pointee.phase = .submitting
         module.outstandingCount &+= 1
         pool.submitDepth &+= 1
@@ -227,29 +231,9 @@ import Reactors
         unsafe channel._withUnsafeGuaranteedRef { $0.leave() }
     }
 
-    @inline(__always)
-    private func account(_ slot: Slot) {
-        if unsafe slot.pointee.status.code != .success { return unsafe accountError(slot) }
-        let ticks = unsafe clock.now() &- slot.pointee.submitTick
-        unsafe counters[slot.pointee.type.counterIndex].record(blocks: slot.pointee.blockCount, ticks: ticks)
-        if let histogram { histogram.record(ticks) }
-    }
-
-    @inline(never)
-    private func accountError(_ slot: Slot) { unsafe errors[slot.pointee.status.code, default: 0] += 1 }
-
-    var statistics: IOStatistics {
-        var result = IOStatistics()
-        result.read = unsafe counters[IOType.read.counterIndex]
-        result.write = unsafe counters[IOType.write.counterIndex]
-        result.unmap = unsafe counters[IOType.unmap.counterIndex]
-        for type in IOType.allCases where ![.read, .write, .unmap].contains(type) {
-            unsafe result.other.add(counters[type.counterIndex])
-        }
-        result.errors = errors
-        result.retryCount = retryCount
-        result.ticksPerSecond = clock.ticksPerSecond
-        return result
+    func setRecorder(_ new: LatencyRecorder?) {
+        recorderOwner = new
+        unsafe recorder = new.map(Unmanaged.passUnretained)
     }
 
     /// Frees the slot and calls the handler, which may submit again at once.

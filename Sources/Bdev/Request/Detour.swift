@@ -76,6 +76,7 @@ extension ChannelCore {
                 && (shape.writeZeroesLimit == 0 || count <= shape.writeZeroesLimit)
         case .compare: return unsafe shape.native.contains(.compare) && segmentsAreFit(slot)
         case .copy: return shape.native.contains(.copy) && (shape.copyLimit == 0 || count <= shape.copyLimit)
+        case .compareAndWrite: return unsafe segmentsAreFit(slot) && areFit(slot.pointee.extras.second)
         default: return true
         }
     }
@@ -89,17 +90,27 @@ extension ChannelCore {
         return limit
     }
 
-    /// Whether a write begins and ends where the device can, if it can do so at whole write units only.
+    /// Whether what is written begins and ends where the device can, if it can do so at whole write units only.
     func isWholeUnits(_ slot: Slot) -> Bool {
-        if unsafe shape.writeUnit == 0 || slot.pointee.type != .write { return true }
-        return unsafe slot.pointee.startBlock % shape.writeUnit == 0 && slot.pointee.blockCount % shape.writeUnit == 0
+        if shape.writeUnit == 0 { return true }
+        switch unsafe slot.pointee.type {
+        case .write: break
+        case .writeZeroes, .copy: if unsafe shape.native.contains(slot.pointee.type) { return true }
+        default: return true
+        }
+        return unsafe isWholeUnits(slot.pointee.startBlock, slot.pointee.blockCount)
     }
 
-    private func segmentsAreFit(_ slot: Slot) -> Bool {
-        let count = unsafe slot.pointee.segmentCount
-        if shape.segmentCountLimit > 0 && count > shape.segmentCountLimit { return false }
-        for index in 0..<count {
-            let memory = unsafe Self.segment(slot, index)
+    func isWholeUnits(_ start: UInt64, _ count: UInt64) -> Bool {
+        start % shape.writeUnit == 0 && count % shape.writeUnit == 0
+    }
+
+    private func segmentsAreFit(_ slot: Slot) -> Bool { unsafe areFit(Segments(of: slot)) }
+
+    private func areFit(_ segments: Segments) -> Bool {
+        if shape.segmentCountLimit > 0 && segments.count > shape.segmentCountLimit { return false }
+        for index in 0..<segments.count {
+            let memory = segments[index]
             if !isAligned(memory) { return false }
             if shape.segmentByteCountLimit > 0 && memory.byteCount > shape.segmentByteCountLimit { return false }
         }
@@ -145,11 +156,20 @@ extension ChannelCore {
         if detour.isPumping { return }
         detour.isPumping = true
         while detour.next < detour.end && detour.status.isSuccess {
+            // Nothing new goes to a device that is being reset.
+            if gate.isFrozen {
+                detour.status = .aborted
+                break
+            }
             if detour.outstanding == 0 { detour.usedSegments = 0 }
             guard let child = unsafe makeChild(slot, detour) else { break }
             detour.outstanding += 1
             unsafe child.pointee.submitTick = clock.now()
-            if unsafe isAdmitted(child) { unsafe dispatch(child, .parent) }
+            if unsafe slot.pointee.type == .copy, unsafe !isPlain(child) {
+                unsafe startDetour(child)
+            } else if unsafe isAdmitted(child) {
+                unsafe dispatch(child, .parent)
+            }
         }
         detour.isPumping = false
         if detour.outstanding > 0 { return }

@@ -13,12 +13,13 @@ public import Reactors
     let core: ChannelCore
     /// Whether the descriptor may write. It can become so: a claim sees to it.
     public private(set) var isWritable: Bool
-    private var inFlight = 0
+    private(set) var inFlight = 0
     /// Everyone who ever submitted here, until the channel is closed.
     private var handlers: [IOHandler] = []
     private var handlerLimit = 64
     private var isForgetting = false
     private(set) var isClosed = false
+    var timeoutScan: TimeoutScan?
     /// What the descriptor may do; nothing once the channel is closed.
     private var permitted: IOTypes
     private var drained: ParkingSpot?
@@ -78,12 +79,14 @@ public import Reactors
         unsafe core.start(slot, .handler)
     }
 
-    /// An I/O without data: unmap, write zeroes, flush.
+    /// An I/O that is a range of blocks and no more: unmap, write zeroes, flush, reset, write uncorrectable. Traps for
+    /// other kinds.
     ///
     /// - Throws: as for ``read(into:at:tag:handler:)``.
     public func submit(
         _ type: IOType, at offset: BdevOffset, count: BdevLength, tag: UInt64 = 0, handler: IOHandler
     ) throws(BdevError) {
+        precondition(type.isRangeOnly, "a \(type) I/O is more than a range of blocks: use its own call")
         let slot = unsafe try prepare(type, offset, count)
         unsafe assign(slot, tag, handler)
         unsafe core.startOther(slot, .handler)
@@ -246,6 +249,7 @@ public import Reactors
             core.loop.release(spot)
         }
         dismissHandlers()
+        watch(nil)
         return true
     }
 }

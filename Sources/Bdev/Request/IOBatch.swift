@@ -50,8 +50,12 @@ public import Reactors
         add(.write, buffer, offset, .blocks(0))
     }
 
-    /// Adds an I/O without data: unmap, write zeroes, flush. Traps when the batch is full.
-    public mutating func add(_ type: IOType, at offset: BdevOffset, count: BdevLength) { add(type, nil, offset, count) }
+    /// Adds an I/O that is a range of blocks and no more: unmap, write zeroes, flush, reset, write uncorrectable. Traps
+    /// for other kinds, and when the batch is full.
+    public mutating func add(_ type: IOType, at offset: BdevOffset, count: BdevLength) {
+        precondition(type.isRangeOnly, "a \(type) I/O is more than a range of blocks: it cannot be in a batch")
+        add(type, nil, offset, count)
+    }
 
     private mutating func add(_ type: IOType, _ buffer: consuming IOBuffer?, _ offset: BdevOffset, _ length: BdevLength)
     {

@@ -43,8 +43,12 @@ struct RangeLock: Sendable {
             if unsafe overlaps(Self.target(slot)) { return true }
             let source = unsafe slot.pointee.extras.sourceBlock
             return unsafe holdsReads && overlaps(source..<source + slot.pointee.blockCount)
-        case .read, .compare, .seekHole, .seekData, .zoneInfo: return unsafe holdsReads && overlaps(Self.target(slot))
-        case .flush, .reset, .nvmeAdmin, .abort, .nvmeSubsystemReset: return false
+        case .read, .compare, .zoneInfo: return unsafe holdsReads && overlaps(Self.target(slot))
+        // A seek looks at everything behind its first block.
+        case .seekHole, .seekData: return unsafe holdsReads && slot.pointee.startBlock < blocks.upperBound
+        // One of no blocks is of all.
+        case .flush: return unsafe holdsReads && (slot.pointee.blockCount == 0 || overlaps(Self.target(slot)))
+        case .reset, .nvmeAdmin, .abort, .nvmeSubsystemReset: return false
         }
     }
 

@@ -20,8 +20,11 @@ import Reactors
     var deadline = UInt64.max
     /// It was given up because its time was over.
     var isLate = false
-    /// What is done to a zone, and to all zones from there on when `blockCount` is 0.
+    /// What is done to a zone, or to all of them.
     var zoneAction = ZoneAction.close
+    var concernsAllZones = false
+    /// Who sees a compare-and-write through.
+    var task: Task<Void, Never>?
     /// Where zones are reported to, and how many there is room for.
     var zones: UnsafeMutablePointer<ZoneInfo>?
     var zoneCapacity = 0

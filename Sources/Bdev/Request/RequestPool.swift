@@ -263,6 +263,8 @@ import Reactors
 
     func channel(for bdev: RegisteredBdev) -> ChannelCore? { channels.first { $0.bdev === bdev } }
     func add(_ core: ChannelCore) { channels.append(core) }
+    /// Whether several bdevs have the module's channel.
+    func isShared(_ module: BdevModuleChannel) -> Bool { channels.count { $0.module === module } > 1 }
 
     func remove(_ core: ChannelCore) {
         channels.removeAll { $0 === core }

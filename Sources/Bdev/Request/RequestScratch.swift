@@ -41,4 +41,18 @@ extension IORequest {
             _unsafeStart: scratch.base(slot.pointee.index), byteCount: scratch.byteCount)
         return try body(&span)
     }
+
+    /// The integer at `offset` in the module's own part of the request, in bytes. Traps when it reaches beyond the end.
+    public func scratch<Value: FixedWidthInteger & BitwiseCopyable>(
+        at offset: Int = 0, as type: Value.Type = Value.self
+    ) -> Value {
+        // SAFETY: the bound is checked, and every bit pattern is a value of an integer type.
+        withScratch { unsafe $0.bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: type) }
+    }
+
+    /// Puts an integer at `offset` in the module's own part of the request, in bytes. Traps when it reaches beyond the
+    /// end.
+    public func setScratch<Value: FixedWidthInteger & BitwiseCopyable>(_ value: Value, at offset: Int = 0) {
+        withScratch { $0.storeBytes(of: value, toByteOffset: offset, as: Value.self) }
+    }
 }

@@ -36,6 +36,14 @@ public enum IOType: UInt8, Sendable, CaseIterable, CustomStringConvertible {
         }
     }
 
+    /// Whether a range of blocks says all there is to say: no data, no second range, no answer.
+    var isRangeOnly: Bool {
+        switch self {
+        case .unmap, .flush, .reset, .writeZeroes, .writeUncorrectable, .nvmeSubsystemReset: true
+        default: false
+        }
+    }
+
     public var description: String {
         switch self {
         case .read: "read"

@@ -57,6 +57,20 @@ public struct ParameterReader {
         return text
     }
 
+    /// A list of strings.
+    ///
+    /// - Throws: `wrongType`.
+    public mutating func strings(_ key: String) throws(ConfigurationError) -> [String]? {
+        guard let found = value(key) else { return nil }
+        guard case .array(let values) = found else { throw wrong(key, "a list of strings", found) }
+        var result: [String] = []
+        for (index, value) in values.enumerated() {
+            guard case .string(let text) = value else { throw wrong("\(key)[\(index)]", "a string", value) }
+            result.append(text)
+        }
+        return result
+    }
+
     /// A whole number.
     ///
     /// - Throws: `wrongType`; `outOfRange` when it is outside `range`.

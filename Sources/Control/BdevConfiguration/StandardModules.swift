@@ -6,6 +6,7 @@ public import NullBdev
 public import PassthruBdev
 public import SplitBdev
 public import UringBdev
+public import ZoneBlockBdev
 
 /// The modules of this package that a configuration can make bdevs with, and the methods to do it.
 public struct StandardModules: Sendable {
@@ -15,6 +16,7 @@ public struct StandardModules: Sendable {
     public let split = SplitModule()
     public let delay = DelayModule()
     public let error = ErrorModule()
+    public let zoneBlock = ZoneBlockModule()
     public let uring: UringModule
 
     /// - Parameter uring: another than the standard one, such as one with a logger of its own.
@@ -24,7 +26,7 @@ public struct StandardModules: Sendable {
     ///
     /// - Throws: as `BdevEngine.start(_:)`.
     public func register(with engine: BdevEngine) async throws(BdevError) {
-        try await engine.start([malloc, null, uring, passthru, split, delay, error])
+        try await engine.start([malloc, null, uring, passthru, split, delay, error, zoneBlock])
     }
 
     /// The methods that make and delete their bdevs, and those that are accepted for the sake of saved configurations.
@@ -45,6 +47,8 @@ public struct StandardModules: Sendable {
         registry.add(ErrorDelete(module: error))
         registry.add(ErrorInject(module: error))
         registry.add(ErrorResumePending(module: error))
+        registry.add(ZoneBlockCreate(module: zoneBlock))
+        registry.add(ZoneBlockDelete(module: zoneBlock))
         registry.add(Examine())
         registry.add(WaitForExamine())
         for kind in ["bdev_uring", "bdev_aio"] {
@@ -53,6 +57,11 @@ public struct StandardModules: Sendable {
             registry.add(UringRescan(name: "\(kind)_rescan", module: uring))
         }
         registry.add(SetLimits())
+        registry.add(GetStatistics())
+        registry.add(ResetStatistics())
+        registry.add(SampleQueueDepth())
+        registry.add(RecordLatencies())
+        registry.add(GetLatencies())
         for method in AcceptedMethod.all { registry.add(method) }
         return registry
     }

@@ -77,7 +77,7 @@ final class ErrorChannel: StackedChannel {
             request.copyData(into: &copy)
             copy.store(copy.load(UInt8.self, at: Int(offset)) ^ bits, at: Int(offset))
             inFlight += 1
-            base.forward(request, observed: true, with: copy)
+            base.forward(request, observed: true, replacing: .data, with: copy)
         default: handOn(request)
         }
     }

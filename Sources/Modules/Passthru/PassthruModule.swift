@@ -11,6 +11,7 @@ public final class PassthruModule: StackedBdevModule {
     /// Makes a bdev that hands everything on to `base`: now if the base is there, or whenever it comes.
     ///
     /// - Parameters:
+    ///   - name: of the new bdev.
     ///   - base: its name, an alias or its UUID.
     ///   - uuid: nil: one that follows from the base's.
     /// - Returns: whether the bdev is there now.

@@ -36,8 +36,12 @@ public final class ReactorClock {
     /// The present in ticks.
     package func now() -> UInt64 {
         if readsCounter { return clinux_counter() }
-        return virtual ? virtualNow : clinux_monotonic_nanoseconds()
+        return virtual ? virtualNow : Self.monotonicNow()
     }
+
+    /// Apart, so that reading the counter needs no stack frame.
+    @inline(never)
+    private static func monotonicNow() -> UInt64 { clinux_monotonic_nanoseconds() }
 
     package func advance(to ticks: UInt64) {
         precondition(virtual, "only simulated time can be moved")

@@ -17,6 +17,10 @@ extension BdevGeometry {
 
 extension IOTypes {
     static let everything: IOTypes = [.read, .write, .unmap, .flush, .reset, .writeZeroes]
+    /// What the layer does for devices that cannot, too.
+    static let native: IOTypes = everything.union([
+        .compare, .compareAndWrite, .copy, .seekData, .seekHole, .writeUncorrectable,
+    ])
 }
 
 /// An engine in a simulation, with one bdev of a test device named "disk".
@@ -50,7 +54,8 @@ struct Scene: Sendable {
 /// nothing reached the device which should not have.
 func simulate(
     seed: UInt64 = 1, reactorCount: Int = 1, geometry: BdevGeometry = .test, types: IOTypes = .everything,
-    memory: BufferPool.Options = BufferPool.Options(), sourceLocation: SourceLocation = #_sourceLocation,
+    memory: BufferPool.Options = BufferPool.Options(), resetDrainTimeout: Duration = .zero,
+    sourceLocation: SourceLocation = #_sourceLocation,
     _ body: @escaping @Sendable (isolated LocalReactor, Scene) async throws -> Void
 ) throws {
     let simulation = Simulation(seed: seed, reactorCount: reactorCount, memory: memory)
@@ -58,7 +63,7 @@ func simulate(
     try simulation.run { here in
         let engine = BdevEngine(reactors: simulation.reactors), module = TestModule()
         try await engine.register(module)
-        try await module.create("disk", device)
+        try await module.create("disk", device, resetDrainTimeout: resetDrainTimeout)
         try await body(here, Scene(simulation: simulation, engine: engine, module: module, device: device))
         await engine.stop()
     }
@@ -86,6 +91,19 @@ func failure(_ body: () async throws(BdevError) -> Void) async -> BdevError? {
         return nil
     } catch {
         return error
+    }
+}
+
+extension LocalReactor {
+    /// Returns when everything that can happen without time moving has happened, and a microsecond has passed.
+    func settle(_ duration: Duration = .microseconds(1)) async {
+        // Nobody cancels the task of a test's body.
+        try? await sleep(for: duration)
+    }
+
+    /// A task on this reactor that `body` runs in.
+    func task<Result: Sendable>(_ body: @escaping @Sendable () async -> Result) -> Task<Result, Never> {
+        Task(executorPreference: reactor.taskExecutor) { await body() }
     }
 }
 

@@ -23,9 +23,16 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
         let segmentCount: Int
         /// Of each segment, in bytes.
         let segments: [Int]
+        /// Copy: the first block of the source.
+        var source: UInt64 = 0
+        /// Compare-and-write: of each segment of the data to be written, in bytes.
+        var second: [Int] = []
+
+        var blocks: Range<UInt64> { start..<start + count }
     }
 
-    struct Held {
+    /// Sendable unchecked: as the device.
+    struct Held: @unchecked Sendable {
         let token: RequestToken
         let channel: TestChannel
         let arrival: Arrival
@@ -33,11 +40,15 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
 
     let geometry: BdevGeometry
     let types: IOTypes
-    /// What is on the medium, in bytes.
+    /// What is on the medium, in bytes. A block of zeros counts as a hole.
     var data: [UInt8]
+    /// Blocks that cannot be read until they are written again.
+    var uncorrectable: Set<UInt64> = []
     var pace = Pace.atOnce
     /// How the request at an arrival ends; success unless the test says otherwise.
     var answer: (Arrival) -> IOStatus = { _ in .success }
+    /// Told of every request that is accepted.
+    var onArrival: (Arrival) -> Void = { _ in }
     /// So many submissions are answered with `noMemory`.
     var refusals = 0
     /// The most requests the device has room for at once.
@@ -46,6 +57,8 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
     var obeysAbort = true
     var makeFailure: BdevError?
 
+    /// For tests with too many.
+    var logsArrivals = true
     private(set) var arrivals: [Arrival] = []
     /// Every submission, refused ones too.
     private(set) var submissionCount = 0
@@ -54,6 +67,9 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
     /// With the device now, and the most that ever were.
     private(set) var inside = 0
     private(set) var mostInside = 0
+    private var resetsInside = 0
+    private weak var channel: TestChannel?
+    private var channelOwner: TestDevice?
     private(set) var channelsMade = 0
     private(set) var channelsClosed = 0
     private(set) var wasDestroyed = false
@@ -72,9 +88,18 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
         if let makeFailure { throw makeFailure }
         // A module may have to wait for its device here.
         await local.yield()
+        if let owner = channelOwner, let shared = owner.channel {
+            owner.channelsMade += 1
+            return shared
+        }
         channelsMade += 1
-        return TestChannel(self, reactor: local.reactor, requests: requests)
+        let made = TestChannel(self, reactor: local.reactor, requests: requests)
+        channel = made
+        return made
     }
+
+    /// Uses the device channel that `other` made last.
+    func sharesChannel(of other: TestDevice) { channelOwner = other }
 
     func destroy() async { wasDestroyed = true }
 
@@ -88,12 +113,16 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
 
     fileprivate func submit(_ request: consuming IORequest, _ channel: TestChannel) {
         submissionCount += 1
-        if refusals > 0 || inside >= depth {
+        // There is always room for a reset, unless the test wants it otherwise.
+        if refusals > 0 || inside >= depth && request.type != .reset {
             refusals = max(0, refusals - 1)
             return request.complete(.noMemory)
         }
         let arrival = check(request)
-        arrivals.append(arrival)
+        if resetsInside > 0 { violations.append("a request during a reset: \(arrival)") }
+        if arrival.type == .reset { resetsInside += 1 }
+        if logsArrivals { arrivals.append(arrival) }
+        onArrival(arrival)
         inside += 1
         mostInside = max(mostInside, inside)
         switch pace {
@@ -120,6 +149,15 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
         while !held.isEmpty { complete(with: status) }
     }
 
+    /// Completes the oldest held request that `isMeant`, on its own reactor. Traps when there is none.
+    func completeFirst(with status: IOStatus? = nil, _ isMeant: (Arrival) -> Bool = { _ in true }) async {
+        let meant = held.first { isMeant($0.arrival) }!
+        await meant.channel.reactor.run { _ in
+            let index = self.held.firstIndex { $0.token == meant.token && $0.channel === meant.channel }
+            if let index { self.complete(index, with: status) }
+        }
+    }
+
     fileprivate func abort(_ token: RequestToken, _ channel: TestChannel) {
         aborted.append(token)
         guard obeysAbort, let index = held.firstIndex(where: { $0.token == token && $0.channel === channel }) else {
@@ -128,105 +166,36 @@ final class TestDevice: BdevDriver, @unchecked Sendable {
         complete(index, with: .aborted)
     }
 
-    fileprivate func close() { channelsClosed += 1 }
-
     private func finish(_ request: consuming IORequest, _ arrival: Arrival, _ status: IOStatus? = nil) {
         inside -= 1
-        let status = status ?? answer(arrival)
-        if status.isSuccess { perform(request) }
-        request.complete(status)
-    }
-
-    private func perform(_ request: borrowing IORequest) {
-        var offset = Int(request.byteOffset)
-        guard offset + Int(request.byteCount) <= data.count else { return }
-        switch request.type {
-        case .read:
-            for index in 0..<request.segmentCount {
-                request.withMutableBytes(ofSegment: index) { bytes in
-                    let count = bytes.byteCount
-                    unsafe bytes.withUnsafeMutableBytes { target in
-                        unsafe data.withUnsafeBytes {
-                            unsafe target.copyMemory(from: .init(rebasing: $0[offset..<offset + count]))
-                        }
-                    }
-                    offset += count
-                }
-            }
-        case .write:
-            for index in 0..<request.segmentCount {
-                request.withBytes(ofSegment: index) { bytes in
-                    unsafe bytes.withUnsafeBytes { source in
-                        unsafe data.withUnsafeMutableBytes {
-                            unsafe UnsafeMutableRawBufferPointer(rebasing: $0[offset...]).copyMemory(from: source)
-                        }
-                    }
-                    offset += bytes.byteCount
-                }
-            }
-        case .writeZeroes, .unmap:
-            let count = Int(request.byteCount)
-            _ = unsafe data.withUnsafeMutableBytes { bytes in
-                unsafe (bytes.baseAddress! + offset).initializeMemory(as: UInt8.self, repeating: 0, count: count)
-            }
-        default: break
+        if arrival.type == .reset { resetsInside -= 1 }
+        var status = status ?? answer(arrival)
+        if status.isSuccess { status = perform(request, arrival) }
+        switch arrival.type {
+        case .seekData where status.isSuccess: request.complete(result: seek(arrival.start) { $0 })
+        case .seekHole where status.isSuccess: request.complete(result: seek(arrival.start) { !$0 })
+        default: request.complete(status)
         }
     }
 
     // MARK: What may not happen
 
     private func check(_ request: borrowing IORequest) -> Arrival {
-        var segments: [Int] = []
-        for index in 0..<request.segmentCount {
-            let memory = request.memory(index)
-            segments.append(memory.byteCount)
+        func note(_ memory: IOMemory) -> Int {
             if !memory.isAligned(to: geometry.memoryAlignment) { violations.append("a segment is misaligned") }
+            return memory.byteCount
         }
+        var segments: [Int] = [], second: [Int] = []
+        for index in 0..<request.segmentCount { segments.append(note(request.memory(index))) }
+        for index in 0..<request.secondSegmentCount { second.append(note(request.secondMemory(index))) }
         let arrival = Arrival(
             type: request.type, start: request.startBlock, count: request.blockCount,
-            segmentCount: request.segmentCount, segments: segments)
+            segmentCount: request.segmentCount, segments: segments, source: request.sourceBlock, second: second)
         violations += Self.violations(arrival, geometry, types)
         return arrival
     }
 
-    /// The rules of a geometry that a request breaks.
-    static func violations(_ arrival: Arrival, _ geometry: BdevGeometry, _ types: IOTypes) -> [String] {
-        var found: [String] = []
-        func require(_ condition: Bool, _ what: String) {
-            if !condition { found.append("\(what): \(arrival)") }
-        }
-        let size = UInt64(geometry.blockByteCount)
-        require(types.contains(arrival.type), "not supported")
-        let (end, overflow) = arrival.start.addingReportingOverflow(arrival.count)
-        require(!overflow && end <= geometry.blockCount || arrival.start >= geometry.blockCount, "out of range")
-        switch arrival.type {
-        case .read, .write:
-            require(arrival.count > 0, "no blocks")
-            require(UInt64(arrival.segments.reduce(0, +)) == arrival.count * size, "memory and blocks differ")
-            require(arrival.segments.allSatisfy { $0 > 0 }, "an empty segment")
-            if geometry.transferBlockCountLimit > 0 {
-                require(arrival.count <= geometry.transferBlockCountLimit, "longer than a transfer")
-            }
-            if geometry.splitsAtOptimalBoundary, arrival.count > 0 {
-                let boundary = geometry.optimalBoundaryBlockCount
-                require(arrival.start / boundary == (end - 1) / boundary, "crosses the boundary")
-            }
-            if geometry.segmentCountLimit > 0 {
-                require(arrival.segmentCount <= geometry.segmentCountLimit, "too many segments")
-                require(arrival.segments.allSatisfy { $0 <= geometry.segmentByteCountLimit }, "a segment too long")
-            }
-        case .unmap:
-            require(
-                geometry.unmapBlockCountLimit == 0 || arrival.count <= geometry.unmapBlockCountLimit, "a long unmap")
-            require(arrival.count > 0, "no blocks")
-        case .writeZeroes:
-            let limit = geometry.writeZeroesBlockCountLimit
-            require(limit == 0 || arrival.count <= limit, "a long write of zeroes")
-            require(arrival.count > 0, "no blocks")
-        default: break
-        }
-        return found
-    }
+    fileprivate func close() { channelsClosed += 1 }
 }
 
 final class TestChannel: BdevModuleChannel {
@@ -268,12 +237,14 @@ final class TestModule: BdevModule {
 
     /// Registers a device under a name.
     func create(
-        _ name: String, _ device: TestDevice, aliases: [String] = [], uuid: BdevUUID? = nil
+        _ name: String, _ device: TestDevice, aliases: [String] = [], uuid: BdevUUID? = nil,
+        resetDrainTimeout: Duration = .zero
     ) async throws(BdevError) {
         var properties = BdevProperties(
             name: name, productName: "Test disk", geometry: device.geometry, supportedTypes: device.types)
         properties.aliases = aliases
         properties.uuid = uuid
+        properties.resetDrainTimeout = resetDrainTimeout
         try await host.value.register(properties, driver: device)
     }
 }

@@ -1,4 +1,5 @@
 import Bdev
+import Glibc
 import Reactors
 import SimulatedReactors
 
@@ -51,4 +52,15 @@ extension BdevChannel {
 func randomBytes(_ count: Int, _ random: inout SeededRandom) -> [UInt8] {
     let words = (0..<(count + 7) / 8).map { _ in random.next() }
     return unsafe words.withUnsafeBytes { unsafe Array($0.prefix(count)) }
+}
+
+extension [UInt8] {
+    /// memcmp(3) over the shorter of the two: comparing elements takes seconds in debug builds.
+    func isSame(as other: [UInt8]) -> Bool {
+        unsafe withUnsafeBytes { a in
+            unsafe other.withUnsafeBytes { b in
+                unsafe memcmp(a.baseAddress!, b.baseAddress!, Swift.min(a.count, b.count)) == 0
+            }
+        }
+    }
 }
