@@ -31,7 +31,7 @@ let libraries: [Target] = [
     .target(name: "PassthruBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Passthru"),
     .target(
         name: "ZoneBlockBdev",
-        dependencies: ["Bdev", "Reactors", .product(name: "BasicContainers", package: "swift-collections")],
+        dependencies: ["Bdev", "Reactors"],
         path: "Sources/Modules/ZoneBlock"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
