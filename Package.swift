@@ -37,7 +37,7 @@ let libraries: [Target] = [
     .target(name: "ErrorBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Error"),
     .target(
         name: "ZoneBlockBdev",
-        dependencies: ["Bdev", "Reactors", .product(name: "BasicContainers", package: "swift-collections")],
+        dependencies: ["Bdev", "Reactors"],
         path: "Sources/Modules/ZoneBlock"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(

@@ -1,4 +1,3 @@
-import BasicContainers
 import Bdev
 import Synchronization
 
@@ -13,13 +12,19 @@ final class ZoneTable: Sendable {
     let zoneBlockCount: UInt64
     var count: Int { words.count }
     private let shift: UInt64
-    private let words: RigidArray<Atomic<UInt64>>
+    private let words: [Word]
     /// Zones that are open, in the low half, and active, in the high half.
     private let resources = Atomic<UInt64>(0)
     private let openLimit: UInt64
     private let activeLimit: UInt64
     /// Where the search for a zone to close begins.
     private let hand = Atomic<Int>(0)
+
+    /// An object for each zone, since an array does not hold atomics.
+    private final class Word: Sendable {
+        let bits: Atomic<UInt64>
+        init(_ word: ZoneWord) { bits = Atomic(word.bits) }
+    }
 
     /// How often a marked word is looked at again: longer than a change of state takes on another core.
     private static let patience = 128
@@ -31,9 +36,7 @@ final class ZoneTable: Sendable {
         self.openLimit = openLimit > 0 ? UInt64(openLimit) : 1 << 31
         self.activeLimit = activeLimit > 0 ? UInt64(activeLimit) : 1 << 31
         shift = UInt64(zoneBlockCount.trailingZeroBitCount)
-        var words = RigidArray<Atomic<UInt64>>(capacity: count)
-        for _ in 0..<count { words.append(Atomic(ZoneWord(.full, offset: capacity).bits)) }
-        self.words = words
+        words = (0..<count).map { _ in Word(ZoneWord(.full, offset: capacity)) }
     }
 
     @inline(__always)
@@ -51,12 +54,12 @@ final class ZoneTable: Sendable {
     // MARK: Words
 
     @inline(__always)
-    private func load(_ zone: Int) -> ZoneWord { ZoneWord(bits: words[zone].load(ordering: .acquiring)) }
+    private func load(_ zone: Int) -> ZoneWord { ZoneWord(bits: words[zone].bits.load(ordering: .acquiring)) }
 
     /// Nil when done; otherwise what the word is now.
     @inline(__always)
     private func exchange(_ zone: Int, _ old: ZoneWord, _ new: ZoneWord) -> ZoneWord? {
-        let (isDone, found) = words[zone].compareExchange(
+        let (isDone, found) = words[zone].bits.compareExchange(
             expected: old.bits, desired: new.bits, ordering: .acquiringAndReleasing)
         return isDone ? nil : ZoneWord(bits: found)
     }
@@ -121,7 +124,7 @@ final class ZoneTable: Sendable {
     @inline(__always)
     func conclude(_ zone: Int, from offset: UInt64, count: UInt64, succeeded: Bool) {
         if succeeded {
-            words[zone].subtract(ZoneWord.oneWrite, ordering: .acquiringAndReleasing)
+            words[zone].bits.subtract(ZoneWord.oneWrite, ordering: .acquiringAndReleasing)
         } else {
             takeBack(zone, from: offset, count: count)
         }
