@@ -33,10 +33,16 @@ let libraries: [Target] = [
         name: "ZoneBlockBdev",
         dependencies: ["Bdev", "Reactors", .product(name: "BasicContainers", package: "swift-collections")],
         path: "Sources/Modules/ZoneBlock"),
+    .target(
+        name: "LogBdev",
+        dependencies: ["Bdev", "Reactors", .product(name: "SystemPackage", package: "swift-system")],
+        path: "Sources/Modules/Log"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
         name: "BdevConfiguration",
-        dependencies: ["Bdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "UringBdev", "ZoneBlockBdev"],
+        dependencies: [
+            "Bdev", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "UringBdev", "ZoneBlockBdev",
+        ],
         path: "Sources/Control/BdevConfiguration"),
 ]
 
@@ -87,13 +93,14 @@ let tests: [Target] = [
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
-    .testTarget(name: "ConfigurationTests", dependencies: ["Bdev", "BdevConfiguration", "NullBdev", "Reactors"]),
+    .testTarget(
+        name: "ConfigurationTests", dependencies: ["Bdev", "BdevConfiguration", "LogBdev", "NullBdev", "Reactors"]),
     .testTarget(name: "ExampleTests", dependencies: ["bdevperf", "hello-bdev", "numa-pinning", "swift-service"]),
     .testTarget(
         name: "ModuleTests",
         dependencies: [
-            "Bdev", "BdevConformance", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "SimulatedReactors",
-            "UringBdev", "ZoneBlockBdev",
+            "Bdev", "BdevConformance", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors",
+            "SimulatedReactors", "UringBdev", "ZoneBlockBdev",
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
 ]
@@ -110,8 +117,10 @@ let package = Package(
         .library(name: "UringBdev", targets: ["UringBdev"]),
         .library(name: "PassthruBdev", targets: ["PassthruBdev"]),
         .library(name: "ZoneBlockBdev", targets: ["ZoneBlockBdev"]),
+        .library(name: "LogBdev", targets: ["LogBdev"]),
         .library(
-            name: "BdevModules", targets: ["NullBdev", "MallocBdev", "UringBdev", "PassthruBdev", "ZoneBlockBdev"]),
+            name: "BdevModules",
+            targets: ["NullBdev", "MallocBdev", "UringBdev", "PassthruBdev", "ZoneBlockBdev", "LogBdev"]),
         .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],
     traits: [

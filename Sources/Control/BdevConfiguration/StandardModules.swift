@@ -1,4 +1,5 @@
 public import Bdev
+public import LogBdev
 public import MallocBdev
 public import NullBdev
 public import PassthruBdev
@@ -7,6 +8,7 @@ public import ZoneBlockBdev
 
 /// The modules of this package that a configuration can make bdevs with, and the methods to do it.
 public struct StandardModules: Sendable {
+    public let log = LogModule()
     public let malloc = MallocModule()
     public let null = NullModule()
     public let passthru = PassthruModule()
@@ -25,6 +27,7 @@ public struct StandardModules: Sendable {
         try await engine.register(uring)
         try await engine.register(passthru)
         try await engine.register(zoneBlock)
+        try await engine.register(log)
     }
 
     /// The methods that make and delete their bdevs, and those that are accepted for the sake of saved configurations.
@@ -38,6 +41,8 @@ public struct StandardModules: Sendable {
         registry.add(PassthruDelete(module: passthru))
         registry.add(ZoneBlockCreate(module: zoneBlock))
         registry.add(ZoneBlockDelete(module: zoneBlock))
+        registry.add(LogCreate(module: log))
+        registry.add(LogDelete(module: log))
         for kind in ["bdev_uring", "bdev_aio"] {
             registry.add(UringCreate(name: "\(kind)_create", module: uring))
             registry.add(UringDelete(name: "\(kind)_delete", module: uring))
