@@ -242,4 +242,30 @@ struct LogReplayTests {
             #expect(first.contains(0) && first.contains(1))
         }
     }
+
+    @Test func `a flush makes nothing durable before it is complete, nor what ended after it began`() throws {
+        try simulateLog { scene in
+            scene.stack.device.delays = [.write: .microseconds(10), .flush: .microseconds(100)]
+            try await scene.withChannel { channel in
+                try await channel.write(1, at: 0)
+                let flush = Task { try await channel.flush() }
+                try await channel.reactor.local.sleep(for: .microseconds(1))
+                try await channel.write(2, at: 1)
+                try await flush.value
+            }
+            let log = try await scene.module.contents(of: "logged")
+            #expect(log.entries.map(\.submitted) == [1, 3, 4] && log.entries.map(\.completed) == [2, 6, 5])
+            /// The blocks that are there in some cut, and those that are there in all.
+            func written(at event: UInt64) -> (some: Set<UInt64>, all: Set<UInt64>) {
+                let cuts = (0..<40 as Range<UInt64>).map { seed in
+                    var generator = SeededRandom(seed: seed)
+                    return Set(log.powerCut(at: event, using: &generator).flatMap { $0.blocks.joined() })
+                }
+                return (cuts.reduce([]) { $0.union($1) }, cuts.reduce([0, 1]) { $0.intersection($1) })
+            }
+            #expect(written(at: 5) == ([0, 1], []))
+            #expect(written(at: 6) == ([0, 1], [0]))
+            #expect(written(at: 3) == ([0], []))
+        }
+    }
 }
