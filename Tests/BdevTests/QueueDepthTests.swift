@@ -130,6 +130,23 @@ struct QueueDepthTests {
         }
     }
 
+    @Test(arguments: UInt64(0)..<30)
+    func `a sample may fall together with a change of the registry`(seed: UInt64) throws {
+        try simulate(seed: seed, reactorCount: 2) { here, scene in
+            try await scene.engine.sampleQueueDepth(of: "disk", every: .milliseconds(1))
+            let other = scene.reactors[1]
+            let changes = Task(executorPreference: other.taskExecutor) {
+                for _ in 0..<20 {
+                    try await other.local.sleep(for: .milliseconds(1))
+                    try await scene.engine.addAlias("alias", to: "disk")
+                    try await scene.engine.removeAlias("alias")
+                }
+            }
+            try await changes.value
+            #expect(try await scene.engine.queueDepthSamples(of: "disk")?.depth == 0, "seed \(seed)")
+        }
+    }
+
     @Test(arguments: [Duration.zero, .nanoseconds(999), .seconds(-1)])
     func `a period is a microsecond or more`(period: Duration) throws {
         try simulate { here, scene in

@@ -1,4 +1,5 @@
 import Bdev
+import NullBdev
 import Reactors
 import SimulatedReactors
 import Testing
@@ -80,6 +81,23 @@ struct StatisticsTests {
                 #expect(statistics.write.byteCount == (isNative ? 0 : 6 * 512))
                 #expect(statistics.total.operationCount == (isNative ? 1 : 2))
             }
+        }
+    }
+
+    @Test(arguments: [false, true])
+    func `zero-copy counts as a read or a write when it begins, and not when it ends`(isPopulated: Bool) throws {
+        try simulateMedium(.test, types: [.read, .write, .zeroCopy], delay: .microseconds(5)) { here, engine, medium in
+            let descriptor = try await engine.open("medium", mode: .readWrite)
+            try await descriptor.withChannel(on: here.reactor) { channel in
+                let io = try await channel.startZeroCopy(at: .block(4), count: .blocks(2), populated: isPopulated)
+                try await io.end(commit: !isPopulated)
+                let counters = isPopulated ? channel.statistics.read : channel.statistics.write
+                #expect(counters.operationCount == 1)
+                #expect(counters.byteCount == 1024)
+                #expect(counters.latencyTicks == 5_000)
+                #expect(channel.statistics.total == counters)
+            }
+            await descriptor.close()
         }
     }
 
@@ -210,6 +228,42 @@ struct StatisticsTests {
             #expect(streamed + 4 >= read, "seed \(seed)")
             await descriptor.close()
         }
+    }
+
+    @Test func `on two threads too, with everything else switched on and off`() async throws {
+        var options = ReactorOptions()
+        options.locksCores = false
+        let group = try ReactorGroup(cores: .all, options: options)
+        let engine = BdevEngine(group: group), null = NullModule()
+        try await engine.register(null)
+        try await null.create(NullModule.Options(name: "Null0", blockCount: 64))
+        let descriptor = try await engine.open("Null0")
+        try await descriptor.setTimeout(.seconds(60)) { Issue.record("\($0)") }
+        var read: UInt64 = 0
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            for reactor in group.reactors {
+                tasks.addTask(executorPreference: reactor.taskExecutor) {
+                    for _ in 0..<50 {
+                        try await descriptor.withChannel(on: reactor) { channel in
+                            var buffer = try channel.allocateBuffer(byteCount: 512)
+                            for _ in 0..<100 { try await channel.read(at: .block(0), into: &buffer) }
+                        }
+                    }
+                }
+            }
+            for round in 0..<50 {
+                read += try await engine.statistics("Null0", reset: .all).read.operationCount
+                try await engine.recordLatencies(of: "Null0", types: round % 2 == 0 ? .read : [])
+                try await engine.sampleQueueDepth(of: "Null0", every: round % 3 == 0 ? nil : .microseconds(10))
+                _ = try await engine.channelStatistics("Null0", reset: .extremes)
+            }
+            try await tasks.waitForAll()
+        }
+        read += try await engine.statistics("Null0").read.operationCount
+        #expect(read == 10_000)
+        await descriptor.close()
+        await engine.stop()
+        await group.shutDown()
     }
 
     // MARK: The stream

@@ -15,7 +15,7 @@ extension BdevModuleHost {
     /// I/O that waits is not with the device: no time-out counts for it, and a reset aborts it. Overlapping ranges have
     /// their turns in the order they were asked for. Cancelling the task does not end the wait.
     ///
-    /// - Parameter blocks: nil: all of them.
+    /// `blocks`: nil: all of them.
     /// - Throws: `noSuchBdev` when this module has none of that name, `outOfRange`, `invalidArgument` for an empty
     ///   range, `removed`.
     public func quiesce(_ name: String, blocks: Range<UInt64>? = nil) async throws(BdevError) -> Quiescence {

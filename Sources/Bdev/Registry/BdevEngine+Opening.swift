@@ -27,7 +27,7 @@ extension BdevEngine {
     /// again when something has changed, and at least every 100 ms. Whatever refuses the open is waited for: that there
     /// is no such bdev, that it is leaving, that it has been claimed.
     ///
-    /// - Parameter limit: 0 tries once, and throws what ``open(_:mode:)`` throws.
+    /// `limit`: 0 tries once, and throws what ``open(_:mode:)`` throws.
     /// - Throws: `timedOut`, with the last refusal in its words; `closed` when the engine stops; `aborted` when the
     ///   task is cancelled, which is noticed within 100 ms.
     public func open(
@@ -68,7 +68,7 @@ extension BdevEngine {
     /// Visits the bdevs that ``list()`` would show now; those that have begun to go away when their turn comes are left
     /// out. `body` runs where the caller does.
     ///
-    /// - Parameter unclaimedOnly: leaves out those that are claimed when their turn comes.
+    /// `unclaimedOnly`: leaves out those that are claimed when their turn comes.
     /// - Throws: what `body` throws, and ends there.
     public nonisolated func forEachBdev<Failure: Error>(
         unclaimedOnly: Bool = false, _ body: (BdevDescriptor) async throws(Failure) -> Void

@@ -8,7 +8,9 @@ extension BdevEngine {
     ///
     /// I/O goes on meanwhile. Cost: a message to each reactor.
     ///
-    /// - Parameter reset: what begins anew with this reading, for every reader; no I/O is lost between the two.
+    /// - Parameters:
+    ///   - name: the bdev's name or an alias.
+    ///   - reset: what begins anew with this reading, for every reader; no I/O is lost between the two.
     /// - Throws: `noSuchBdev`.
     public func statistics(
         _ name: String, reset: StatisticsReset = .none
@@ -22,7 +24,9 @@ extension BdevEngine {
 
     /// The same of each channel that there is, in the order of the reactors.
     ///
-    /// - Parameter reset: what begins anew in these channels with this reading.
+    /// - Parameters:
+    ///   - name: the bdev's name or an alias.
+    ///   - reset: what begins anew in these channels with this reading.
     /// - Throws: `noSuchBdev`.
     public func channelStatistics(
         _ name: String, reset: StatisticsReset = .none
@@ -96,7 +100,9 @@ extension BdevEngine {
     /// Times that have been summed up go on with the new period. Cost: a message to each reactor for each sample,
     /// nothing for an I/O.
     ///
-    /// - Parameter period: a microsecond or more.
+    /// - Parameters:
+    ///   - name: the bdev's name or an alias.
+    ///   - period: a microsecond or more.
     /// - Throws: `noSuchBdev`, `removed`, and `invalidArgument` for a shorter period.
     public func sampleQueueDepth(of name: String, every period: Duration?) async throws(BdevError) {
         let bdev = try find(name)

@@ -27,7 +27,9 @@ final class ChangeSignal: @unchecked Sendable {
         waiters.append(waiter)
         let timer = limit.map { limit in
             home.loop.schedule(after: limit) { [self] in
-                waiters.removeAll { $0 === waiter }
+                // A change may have woken it already, and the task not have run since.
+                guard let index = waiters.firstIndex(where: { $0 === waiter }) else { return }
+                waiters.remove(at: index)
                 home.loop.unpark(waiter.spot)
             }
         }

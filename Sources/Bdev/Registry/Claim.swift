@@ -51,7 +51,7 @@ extension BdevModuleHost {
     /// follow before this returns (SPDK: `spdk_bdev_module_claim_bdev_desc`). Checked and taken in one step: of two
     /// modules that ask at once, one has it.
     ///
-    /// - Parameter label: what for, shown to people in ``BdevInfo`` and in errors.
+    /// `label`: what for, shown to people in ``BdevInfo`` and in errors.
     /// - Throws: `claimed` when another claim, or another descriptor that may write, stands against it: the error names
     ///   the owner; `invalidArgument` for a shared claim with key 0, and for `readManyWriteNone` on a descriptor that
     ///   may write; `removed`; `closed` when the descriptor is closed. Nothing has changed then.

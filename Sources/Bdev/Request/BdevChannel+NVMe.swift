@@ -15,6 +15,7 @@ extension BdevChannel {
     ///
     /// - Parameters:
     ///   - command: without a command identifier and data pointers, which the driver fills in.
+    ///   - queue: which of the device's queues it goes to.
     ///   - data: what the command reads from or writes to, whichever it does; nil: it moves no data.
     ///   - metadata: the same for metadata.
     /// - Returns: the command's own result: double words 0 (low) and 1 of its completion.

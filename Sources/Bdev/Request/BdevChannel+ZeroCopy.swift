@@ -8,7 +8,7 @@ extension BdevChannel {
     /// Borrows memory of the bdev that stands for `count` blocks from `offset` on, so that nothing is copied. Needs a
     /// descriptor opened for writing, also to read.
     ///
-    /// - Parameter populated: whether the memory holds what is on the blocks; otherwise its contents are undefined.
+    /// `populated`: whether the memory holds what is on the blocks; otherwise its contents are undefined.
     /// - Returns: the I/O, which has to be ended; the channel does not close before.
     /// - Throws: `notSupported` unless the bdev can; `BdevError`.
     public func startZeroCopy(
@@ -71,7 +71,7 @@ extension BdevChannel {
 
     /// Gives the memory back.
     ///
-    /// - Parameter commit: whether the blocks hold from now on what is in it; otherwise what was written there may be
+    /// `commit`: whether the blocks hold from now on what is in it; otherwise what was written there may be
     ///   lost.
     /// - Throws: `BdevError`; the memory is given back all the same.
     public consuming func end(commit: Bool) async throws(BdevError) {

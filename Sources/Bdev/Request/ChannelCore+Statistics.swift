@@ -9,10 +9,27 @@ extension ChannelCore {
     func account(_ slot: Slot) {
         if unsafe slot.pointee.status.code != .success { return unsafe accountError(slot) }
         let ticks = unsafe clock.now() &- slot.pointee.submitTick
-        unsafe counters[slot.pointee.type.counterIndex].record(blocks: slot.pointee.blockCount, ticks: ticks)
-        if let recorder = unsafe recorder {
-            unsafe recorder._withUnsafeGuaranteedRef { unsafe $0.record(slot.pointee.type, ticks) }
+        let type = unsafe slot.pointee.type
+        if type == .zeroCopy {
+            unsafe countZeroCopy(slot, ticks)
+        } else {
+            unsafe counters[type.counterIndex].record(blocks: slot.pointee.blockCount, ticks: ticks)
         }
+        if let recorder = unsafe recorder {
+            unsafe recorder._withUnsafeGuaranteedRef { $0.record(type, ticks) }
+        }
+    }
+
+    /// Counts as a read or a write of the data, when it begins.
+    @inline(never)
+    private func countZeroCopy(_ slot: Slot, _ ticks: UInt64) {
+        let type: IOType
+        switch unsafe slot.pointee.extras.zeroCopyPhase {
+        case .startPopulated: type = .read
+        case .start: type = .write
+        case .end, .commit: return
+        }
+        unsafe counters[type.counterIndex].record(blocks: slot.pointee.blockCount, ticks: ticks)
     }
 
     @inline(never)

@@ -19,6 +19,7 @@ extension EngineChannel {
     /// Cost: no allocation; one request of this bdev.
     ///
     /// - Parameters:
+    ///   - request: a request of the bdev above; its module has it no more.
     ///   - type: what it is on this bdev, such as a write for an append; nil: what it is above.
     ///   - startBlock: where on this bdev; nil: at the request's own first block.
     ///   - observed: whether the forwarding module sees it come back, also when this bdev refuses it.

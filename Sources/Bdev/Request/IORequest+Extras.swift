@@ -48,7 +48,7 @@ extension IORequest {
 
     /// Ends an I/O that has an answer: on the reactor it was submitted on, inside `submit` or later.
     ///
-    /// - Parameter result: seek: the block that was found, `.max` when there is none; zone append: the first block
+    /// `result`: seek: the block that was found, `.max` when there is none; zone append: the first block
     ///   written; NVMe pass-through: the command's own result, double word 0 of its completion in the low half. Other
     ///   kinds have no answer: it is dropped.
     public consuming func complete(_ status: IOStatus = .success, result: UInt64) {

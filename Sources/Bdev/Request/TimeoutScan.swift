@@ -124,7 +124,9 @@ extension BdevDescriptor {
     ///
     /// Cost: nothing for an I/O; once a second a look at each request of each reactor with a channel.
     ///
-    /// - Parameter limit: more than 0.
+    /// - Parameters:
+    ///   - limit: more than 0.
+    ///   - onTimeout: is told of each I/O.
     /// - Throws: `closed`; `invalidArgument` for a limit of 0 or less.
     public func setTimeout(
         _ limit: Duration?, onTimeout: @escaping @Sendable (TimedOutIO) -> Void = { _ in }

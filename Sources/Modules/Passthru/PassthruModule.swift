@@ -12,7 +12,7 @@ public final class PassthruModule: BdevModule {
 
     /// Makes a bdev that hands everything on to `base`.
     ///
-    /// - Parameter uuid: nil: a random one.
+    /// `uuid`: nil: a random one.
     /// - Throws: `noSuchBdev` without such a base, `nameInUse`.
     public func create(_ name: String, on base: String, uuid: BdevUUID? = nil) async throws(BdevError) {
         let host = host.value

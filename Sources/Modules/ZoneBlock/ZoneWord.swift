@@ -2,8 +2,8 @@ import Bdev
 
 /// All there is to know about a zone, in one word, so that every reactor changes it in one atomic step.
 ///
-/// Bits 0 to 39: the write pointer, in blocks from the zone's start; 40 to 55: writes that have blocks and are not
-/// complete; 56 to 58: the state; 59: somebody is changing the state.
+/// Bits 0 to 39: the write pointer, in blocks from the zone's start; 40 to 55: writes that have their blocks and are
+/// not complete; 56 to 58: the state; 59: somebody is changing the state.
 struct ZoneWord {
     static let offsetLimit: UInt64 = 1 << 40 - 1
     static let writeLimit: UInt64 = 1 << 16 - 1
