@@ -29,10 +29,7 @@ let libraries: [Target] = [
         ],
         path: "Sources/Modules/Uring"),
     .target(name: "PassthruBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Passthru"),
-    .target(
-        name: "ZoneBlockBdev",
-        dependencies: ["Bdev", "Reactors", .product(name: "BasicContainers", package: "swift-collections")],
-        path: "Sources/Modules/ZoneBlock"),
+    .target(name: "ZoneBlockBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/ZoneBlock"),
     .target(
         name: "LogBdev",
         dependencies: ["Bdev", "Reactors", .product(name: "SystemPackage", package: "swift-system")],

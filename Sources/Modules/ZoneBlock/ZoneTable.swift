@@ -1,5 +1,5 @@
-import BasicContainers
 import Bdev
+import Reactors
 import Synchronization
 
 /// The zones of one bdev, shared by all reactors without a lock.
@@ -17,7 +17,7 @@ final class ZoneTable: Sendable {
     let zoneBlockCount: UInt64
     var count: Int { words.count }
     private let shift: UInt64
-    private let words: RigidArray<Atomic<UInt64>>
+    private let words: AtomicWords
     /// Zones that are open, in the low half, and active, in the high half.
     private let resources = Atomic<UInt64>(0)
     private let openLimit: UInt64
@@ -35,9 +35,7 @@ final class ZoneTable: Sendable {
         self.openLimit = openLimit > 0 ? UInt64(openLimit) : 1 << 31
         self.activeLimit = activeLimit > 0 ? UInt64(activeLimit) : 1 << 31
         shift = UInt64(zoneBlockCount.trailingZeroBitCount)
-        var words = RigidArray<Atomic<UInt64>>(capacity: count)
-        for _ in 0..<count { words.append(Atomic(ZoneWord(.full, offset: capacity).bits)) }
-        self.words = words
+        words = AtomicWords(count: count, repeating: ZoneWord(.full, offset: capacity).bits)
     }
 
     @inline(__always)
@@ -55,14 +53,12 @@ final class ZoneTable: Sendable {
     // MARK: Words
 
     @inline(__always)
-    private func load(_ zone: Int) -> ZoneWord { ZoneWord(bits: words[zone].load(ordering: .acquiring)) }
+    private func load(_ zone: Int) -> ZoneWord { ZoneWord(bits: words.load(zone)) }
 
     /// Nil when done; otherwise what the word is now.
     @inline(__always)
     private func exchange(_ zone: Int, _ old: ZoneWord, _ new: ZoneWord) -> ZoneWord? {
-        let (isDone, found) = words[zone].compareExchange(
-            expected: old.bits, desired: new.bits, ordering: .acquiringAndReleasing)
-        return isDone ? nil : ZoneWord(bits: found)
+        words.exchange(zone, old.bits, new.bits).map { ZoneWord(bits: $0) }
     }
 
     /// The word when nobody changes its state; marked when somebody has been at it for long.
@@ -125,7 +121,7 @@ final class ZoneTable: Sendable {
     @inline(__always)
     func conclude(_ zone: Int, from offset: UInt64, count: UInt64, succeeded: Bool) {
         if succeeded {
-            words[zone].subtract(ZoneWord.oneWrite, ordering: .acquiringAndReleasing)
+            words.subtract(zone, ZoneWord.oneWrite)
         } else {
             takeBack(zone, from: offset, count: count)
         }
