@@ -29,6 +29,7 @@ let libraries: [Target] = [
         ],
         path: "Sources/Modules/Uring"),
     .target(name: "PassthruBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Passthru"),
+    .target(name: "ZoneBlockBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/ZoneBlock"),
     .target(
         name: "SplitBdev",
         dependencies: ["Bdev", "Reactors", .product(name: "Logging", package: "swift-log")],
@@ -36,15 +37,15 @@ let libraries: [Target] = [
     .target(name: "DelayBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Delay"),
     .target(name: "ErrorBdev", dependencies: ["Bdev", "Reactors"], path: "Sources/Modules/Error"),
     .target(
-        name: "ZoneBlockBdev",
-        dependencies: ["Bdev", "Reactors"],
-        path: "Sources/Modules/ZoneBlock"),
+        name: "LogBdev",
+        dependencies: ["Bdev", "Reactors", .product(name: "SystemPackage", package: "swift-system")],
+        path: "Sources/Modules/Log"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
         name: "BdevConfiguration",
         dependencies: [
-            "Bdev", "DelayBdev", "ErrorBdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors", "SplitBdev",
-            "UringBdev", "ZoneBlockBdev",
+            "Bdev", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors",
+            "SplitBdev", "UringBdev", "ZoneBlockBdev",
         ],
         path: "Sources/Control/BdevConfiguration"),
 ]
@@ -96,12 +97,13 @@ let tests: [Target] = [
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
-    .testTarget(name: "ConfigurationTests", dependencies: ["Bdev", "BdevConfiguration", "NullBdev", "Reactors"]),
+    .testTarget(
+        name: "ConfigurationTests", dependencies: ["Bdev", "BdevConfiguration", "LogBdev", "NullBdev", "Reactors"]),
     .testTarget(name: "ExampleTests", dependencies: ["bdevperf", "hello-bdev", "numa-pinning", "swift-service"]),
     .testTarget(
         name: "ModuleTests",
         dependencies: [
-            "Bdev", "BdevConformance", "CMallocCount", "DelayBdev", "ErrorBdev", "MallocBdev", "NullBdev",
+            "Bdev", "BdevConformance", "CMallocCount", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev",
             "PassthruBdev", "Reactors", "SimulatedReactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
@@ -122,11 +124,12 @@ let package = Package(
         .library(name: "DelayBdev", targets: ["DelayBdev"]),
         .library(name: "ErrorBdev", targets: ["ErrorBdev"]),
         .library(name: "ZoneBlockBdev", targets: ["ZoneBlockBdev"]),
+        .library(name: "LogBdev", targets: ["LogBdev"]),
         .library(
             name: "BdevModules",
             targets: [
                 "NullBdev", "MallocBdev", "UringBdev", "PassthruBdev", "SplitBdev", "DelayBdev", "ErrorBdev",
-                "ZoneBlockBdev",
+                "ZoneBlockBdev", "LogBdev",
             ]),
         .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],

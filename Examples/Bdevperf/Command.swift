@@ -105,6 +105,8 @@ struct Command {
             try await session.modules.malloc.create(.init(name: "Malloc0", blockCount: bytes / 512))
         }
         if let file = options.file { try await session.modules.uring.create(try Self.fileOptions(file)) }
+        // A bdev is listed when every module has looked at it.
+        await session.engine.waitForExamine()
         let names = await session.engine.list().map(\.name)
         guard let only = options.onlyBdev else {
             if names.isEmpty { throw UsageError("the configuration makes no bdev; add one, or use --null") }

@@ -11,6 +11,8 @@ final class SlowDevice: BdevDriver, @unchecked Sendable {
     private var random: SeededRandom
     /// Of each request at random; 0 completes inside the submit.
     var longestDelay = Duration.microseconds(50)
+    /// Of requests of one kind, in place of a random one.
+    var delays: [IOType: Duration] = [:]
     /// How a request ends.
     var answer: (IOType, _ start: UInt64, _ count: UInt64) -> IOStatus = { _, _, _ in .success }
     private(set) var unmaps: [Range<UInt64>] = []
@@ -28,7 +30,8 @@ final class SlowDevice: BdevDriver, @unchecked Sendable {
         SlowChannel(self, loop: local.loop, requests: requests)
     }
 
-    fileprivate func delay() -> Duration? {
+    fileprivate func delay(_ type: IOType) -> Duration? {
+        if let delay = delays[type] { return delay }
         if longestDelay == .zero { return nil }
         let longest = Int(longestDelay / .nanoseconds(1))
         return .nanoseconds(Int.random(in: 0...longest, using: &random))
@@ -73,7 +76,7 @@ private final class SlowChannel: BdevModuleChannel {
 
     override func submit(_ request: consuming IORequest) {
         device.begin()
-        guard let delay = device.delay() else {
+        guard let delay = device.delay(request.type) else {
             let status = device.perform(request)
             return request.complete(status)
         }

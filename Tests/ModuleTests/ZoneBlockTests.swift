@@ -317,6 +317,22 @@ struct ZoneBlockTests {
         }
     }
 
+    @Test func `while all zones are reset, nobody writes to an empty one either`() throws {
+        try simulateZones { stack, _, descriptor in
+            stack.device.delays = [.write: .microseconds(100), .unmap: .microseconds(10)]
+            try await descriptor.withChannel(on: stack.reactors[0]) { channel in
+                try await channel.manageZone(at: 0, .reset)
+                let reset = Task { try await channel.manageZone(at: nil, .reset) }
+                let first = Task { try await channel.append(1, toZone: 0) }
+                try await reset.value
+                let second = try await channel.append(2, toZone: 0), place = try await first.value
+                #expect(Set([place, second]) == [0, 1])
+                #expect(try await channel.value(at: place) == 1)
+                #expect(try await channel.value(at: second) == 2)
+            }
+        }
+    }
+
     @Test func `a reset that fails leaves the zone as it was`() throws {
         try simulateZones { stack, _, descriptor in
             try await descriptor.withChannel(on: stack.reactors[0]) { channel in
@@ -406,7 +422,7 @@ struct ZoneBlockTests {
                 }
             }
         }
-        for task in tasks { try await task.value }
+        for task in tasks { _ = await task.result }
     }
 }
 

@@ -1,6 +1,7 @@
 public import Bdev
 public import DelayBdev
 public import ErrorBdev
+public import LogBdev
 public import MallocBdev
 public import NullBdev
 public import PassthruBdev
@@ -10,6 +11,7 @@ public import ZoneBlockBdev
 
 /// The modules of this package that a configuration can make bdevs with, and the methods to do it.
 public struct StandardModules: Sendable {
+    public let log = LogModule()
     public let malloc = MallocModule()
     public let null = NullModule()
     public let passthru = PassthruModule()
@@ -26,7 +28,7 @@ public struct StandardModules: Sendable {
     ///
     /// - Throws: as `BdevEngine.start(_:)`.
     public func register(with engine: BdevEngine) async throws(BdevError) {
-        try await engine.start([malloc, null, uring, passthru, split, delay, error, zoneBlock])
+        try await engine.start([malloc, null, uring, passthru, split, delay, error, zoneBlock, log])
     }
 
     /// The methods that make and delete their bdevs, and those that are accepted for the sake of saved configurations.
@@ -51,6 +53,8 @@ public struct StandardModules: Sendable {
         registry.add(ZoneBlockDelete(module: zoneBlock))
         registry.add(Examine())
         registry.add(WaitForExamine())
+        registry.add(LogCreate(module: log))
+        registry.add(LogDelete(module: log))
         for kind in ["bdev_uring", "bdev_aio"] {
             registry.add(UringCreate(name: "\(kind)_create", module: uring))
             registry.add(UringDelete(name: "\(kind)_delete", module: uring))
