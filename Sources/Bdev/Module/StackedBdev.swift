@@ -88,7 +88,7 @@ public final class ModuleChannels<Channel: BdevModuleChannel>: Sendable {
     }
 
     /// Calls `body` with each channel, on its reactor, one after another. Those that are closed meanwhile are left out.
-    public func forEach(_ body: @Sendable (isolated LocalReactor, Channel) -> Void) async {
+    public func visit(_ body: @Sendable (isolated LocalReactor, Channel) -> Void) async {
         for entry in entries.withLock({ $0 }) {
             await entry.reactor.run { local in
                 if contains(entry) { body(local, entry.channel.value) }

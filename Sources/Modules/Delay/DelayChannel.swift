@@ -80,7 +80,7 @@ final class DelayChannel: StackedChannel {
     private func reset(_ request: consuming IORequest) {
         let token = request.detach(), channels = channels, own = ReactorConfined(self), reactor = reactor
         Task(executorPreference: reactor.taskExecutor) {
-            await channels.forEach { _, channel in channel.giveUp() }
+            await channels.visit { _, channel in channel.giveUp() }
             await reactor.run { _ in
                 let channel = own.value
                 channel.base.forward(channel.requests.request(token), observed: true)
@@ -91,7 +91,7 @@ final class DelayChannel: StackedChannel {
     private func endReset(_ request: consuming IORequest, _ status: IOStatus) {
         let token = request.detach(), channels = channels, own = ReactorConfined(self), reactor = reactor
         Task(executorPreference: reactor.taskExecutor) {
-            await channels.forEach { _, channel in channel.isResetting = false }
+            await channels.visit { _, channel in channel.isResetting = false }
             await reactor.run { _ in own.value.requests.request(token).complete(status) }
         }
     }

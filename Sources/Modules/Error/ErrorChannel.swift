@@ -106,7 +106,7 @@ final class ErrorChannel: StackedChannel {
     private func reset(_ request: consuming IORequest) {
         let token = request.detach(), channels = channels, own = ReactorConfined(self), reactor = reactor
         Task(executorPreference: reactor.taskExecutor) {
-            await channels.forEach { _, channel in channel.abortPending() }
+            await channels.visit { _, channel in channel.abortPending() }
             await reactor.run { _ in
                 let channel = own.value
                 channel.handOn(channel.requests.request(token))

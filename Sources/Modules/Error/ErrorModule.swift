@@ -54,7 +54,7 @@ public final class ErrorModule: StackedBdevModule {
     ///
     /// - Throws: `noSuchBdev` when no such bdev is there.
     public func resumePending(of name: String) async throws(BdevError) {
-        try await driver(of: name).channels.forEach { _, channel in channel.resumePending() }
+        try await driver(of: name).channels.visit { _, channel in channel.resumePending() }
     }
 
     private func driver(of name: String) async throws(BdevError) -> ErrorDriver {
@@ -85,5 +85,5 @@ private final class ErrorDriver: BdevDriver {
         return channel
     }
 
-    func removalBegan() async { await channels.forEach { _, channel in channel.abortPending() } }
+    func removalBegan() async { await channels.visit { _, channel in channel.abortPending() } }
 }
