@@ -55,7 +55,7 @@ public final class DelayModule: StackedBdevModule {
     ///
     /// - Returns: whether the bdev is there now.
     /// - Throws: `invalidArgument` for a latency out of range or a p99 below its average; as
-    ///   ``StackedBdevs/create(_:on:make:)``.
+    ///   `StackedBdevs.create(_:on:make:)`.
     @discardableResult
     public func create(_ options: Options) async throws(BdevError) -> Bool {
         let settings = try DelaySettings(options)

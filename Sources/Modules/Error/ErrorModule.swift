@@ -17,7 +17,7 @@ public final class ErrorModule: StackedBdevModule {
     ///   - base: its name, an alias or its UUID.
     ///   - uuid: nil: one that follows from the base's.
     /// - Returns: whether the bdev is there now.
-    /// - Throws: as ``StackedBdevs/create(_:on:make:)``.
+    /// - Throws: as `StackedBdevs.create(_:on:make:)`.
     @discardableResult
     public func create(on base: String, uuid: BdevUUID? = nil) async throws(BdevError) -> Bool {
         let name = Self.name(on: base)

@@ -107,7 +107,7 @@ public final class LogModule: BdevModule {
     /// Places a mark in a bdev's log: what has ended by now is before it, what is under way is waited for and before it
     /// too, and what comes later is behind it.
     ///
-    /// - Parameter label: at most 256 bytes in UTF-8.
+    /// `label`: at most 256 bytes in UTF-8.
     /// - Returns: the mark's event.
     /// - Throws: `noSuchBdev`, `noSpace` when the log is full, `invalidArgument` for a longer label; what writing the
     ///   log throws.
@@ -152,7 +152,7 @@ public final class LogModule: BdevModule {
 
     /// What is in the log that lies on a bdev, written by this process or another. Every block of it is looked at.
     ///
-    /// - Parameter descriptor: stays open as long as the log is replayed.
+    /// `descriptor` stays open as long as the log is replayed.
     /// - Throws: `invalidArgument` when there is no log on it; what reading throws.
     public static func contents(
         onBdev descriptor: BdevDescriptor, engine: BdevEngine

@@ -97,7 +97,7 @@ public struct WriteLog: Sendable {
     /// not: an entry is chosen whole, not at all or in part. What failed may be there too. Of overlapping entries that
     /// are chosen, the one that was complete later lies on top: a cache does not write old data over new.
     ///
-    /// - Parameter generator: decides; the same one, seeded alike, decides alike.
+    /// `generator` decides; the same one, seeded alike, decides alike.
     public func powerCut(at event: UInt64, using generator: inout some RandomNumberGenerator) -> [Step] {
         let flushes = entries.filter { $0.kind == .flush && $0.succeeded && $0.completed <= event }
         let durable = flushes.map(\.submitted).max() ?? 0

@@ -15,7 +15,7 @@ public final class PassthruModule: StackedBdevModule {
     ///   - base: its name, an alias or its UUID.
     ///   - uuid: nil: one that follows from the base's.
     /// - Returns: whether the bdev is there now.
-    /// - Throws: as ``StackedBdevs/create(_:on:make:)``.
+    /// - Throws: as `StackedBdevs.create(_:on:make:)`.
     @discardableResult
     public func create(_ name: String, on base: String, uuid: BdevUUID? = nil) async throws(BdevError) -> Bool {
         try await stacked.create(name, on: base) { base throws(BdevError) in

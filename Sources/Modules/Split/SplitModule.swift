@@ -19,7 +19,7 @@ public final class SplitModule: StackedBdevModule {
     ///   - partByteCount: the size of each, a multiple of the block size; nil: the base is divided evenly.
     /// - Returns: the names of the parts that are there now; none: the base is not there yet.
     /// - Throws: `invalidArgument` for a count of 0, for a size that is no whole number of blocks, and when not one
-    ///   part fits; as ``StackedBdevs/create(_:on:make:)``.
+    ///   part fits; as `StackedBdevs.create(_:on:make:)`.
     @discardableResult
     public func create(
         on base: String, count: Int, partByteCount: UInt64? = nil
