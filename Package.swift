@@ -40,6 +40,12 @@ let libraries: [Target] = [
         name: "LogBdev",
         dependencies: ["Bdev", "Reactors", .product(name: "SystemPackage", package: "swift-system")],
         path: "Sources/Modules/Log"),
+    .target(
+        name: "NVMeDriver",
+        dependencies: [
+            "CLinux", "Reactors", .product(name: "Logging", package: "swift-log"),
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
         name: "BdevConfiguration",
@@ -131,6 +137,7 @@ let package = Package(
                 "NullBdev", "MallocBdev", "UringBdev", "PassthruBdev", "SplitBdev", "DelayBdev", "ErrorBdev",
                 "ZoneBlockBdev", "LogBdev",
             ]),
+        .library(name: "NVMeDriver", targets: ["NVMeDriver"]),
         .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],
     traits: [

@@ -17,5 +17,6 @@
 #include "clinux_file.h"
 #include "clinux_transfer.h"
 #include "clinux_crc.h"
+#include "clinux_mmio.h"
 
 #endif

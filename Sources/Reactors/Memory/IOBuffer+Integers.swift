@@ -24,3 +24,11 @@ extension IOBuffer {
         unsafe memory.base.storeBytes(of: value, toByteOffset: offset, as: Value.self)
     }
 }
+
+extension IOBuffer {
+    /// All of its bytes, for what is kept or taken apart outside of the path of an I/O. Cost: an allocation and a copy.
+    public func copied() -> [UInt8] {
+        // SAFETY: the buffer's own bounds; initialized, zero at first.
+        unsafe [UInt8](UnsafeRawBufferPointer(start: memory.base, count: memory.byteCount))
+    }
+}

@@ -23,6 +23,10 @@ import CLinux
         self.arena = arena
     }
 
+    /// Its address in this process, as a number: for arithmetic, not to be followed.
+    @inlinable
+    package var address: UInt64 { unsafe UInt64(UInt(bitPattern: base)) }
+
     /// Whether its address is a multiple of `alignment` bytes, a power of two.
     public func isAligned(to alignment: Int) -> Bool {
         unsafe UInt(bitPattern: base) & UInt(alignment - 1) == 0

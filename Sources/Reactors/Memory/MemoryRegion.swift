@@ -1,4 +1,5 @@
 import CLinux
+import Synchronization
 import SystemPackage
 
 // SAFETY (below): the mapping lives as long as its region, and every offset is checked against its size.
@@ -22,6 +23,16 @@ import SystemPackage
     public let pages: Pages
     /// For a ring's table of registered buffers. Never 0, never used twice in a process.
     package let arena: UInt32
+    /// A device has its pages: they cannot be exchanged for others.
+    private let isPinned = Atomic(false)
+    /// Called before the memory is unmapped.
+    private let endings = ThreadLock<[@Sendable () -> Void]>([])
+    /// All that there are, by arena.
+    private static let directory = ThreadLock<[UInt32: WeakRegion]>([:])
+
+    private struct WeakRegion: Sendable {
+        weak let region: MemoryRegion?
+    }
 
     /// - Parameters:
     ///   - byteCount: in bytes, more than 0.
@@ -43,9 +54,12 @@ import SystemPackage
         self.byteCount = Int(size)
         self.pages = pages
         arena = clinux_next_arena()
+        Self.directory.withLock { $0[arena] = WeakRegion(region: self) }
     }
 
     deinit {
+        for ending in endings.withLock({ $0 }) { ending() }
+        Self.directory.withLock { _ = $0.removeValue(forKey: arena) }
         // SAFETY: mapped in init with this size; nobody holds the region any more.
         unsafe clinux_unmap_memory(base, Int64(byteCount))
     }
@@ -68,10 +82,24 @@ import SystemPackage
         return unsafe IOMemory(base: base + offset, byteCount: count, arena: arena)
     }
 
-    /// Gives whole pages of the range back to the kernel; the range reads as zeros afterwards.
+    /// Gives whole pages of the range back to the kernel, unless a device has them; the range reads as zeros
+    /// afterwards.
     package func zero(from offset: Int, count: Int) {
         let range = memory(from: offset, count: count)
+        let keepsPages = pages == .huge || isPinned.load(ordering: .acquiring)
         // SAFETY: within the bounds checked by `memory(from:count:)`.
-        unsafe clinux_zero_memory(range.base, Int64(range.byteCount), pages == .huge)
+        unsafe clinux_zero_memory(range.base, Int64(range.byteCount), keepsPages)
+    }
+
+    // MARK: Devices
+
+    /// The region that is called `arena`; nil when it is gone. Takes a lock.
+    package static func find(arena: UInt32) -> MemoryRegion? { directory.withLock { $0[arena]?.region } }
+
+    /// A device is about to get the region's pages: from here on they stay where they are. Before the memory is
+    /// unmapped, `ending` is called, on whatever thread lets go of the region.
+    package func pin(ending: @escaping @Sendable () -> Void) {
+        isPinned.store(true, ordering: .releasing)
+        endings.withLock { $0.append(ending) }
     }
 }

@@ -199,7 +199,7 @@ import Synchronization
     /// Tasks that wait on this reactor, for whatever reason.
     package var parkedTaskCount: Int { unsafe hot.pointee.parking.parkedCount }
 
-    func isParked(at spot: ParkingSpot) -> Bool { unsafe hot.pointee.parking.isOccupied(spot) }
+    package func isParked(at spot: ParkingSpot) -> Bool { unsafe hot.pointee.parking.isOccupied(spot) }
 
     /// Whether the task parked at `spot` has been cancelled. False when nobody is parked there.
     package func isCancelled(at spot: ParkingSpot) -> Bool { unsafe hot.pointee.parking.isCancelled(spot) }

@@ -1,0 +1,178 @@
+import Logging
+public import Reactors
+
+// Admin commands.
+extension NVMeController {
+    /// Gives a command to the admin queue, and waits until it has ended.
+    ///
+    /// - Parameters:
+    ///   - command: all but where the data is. Commands that make or delete queues are the driver's own.
+    ///   - data: what the command moves, at most ``transferByteLimit`` bytes; the caller's again on return.
+    /// - Returns: words 0 and 1 of the completion.
+    /// - Throws: `commandFailed` with the controller's status, `aborted` when a reset came first, `closed`, `removed`.
+    ///
+    /// Cost: one suspension on the home reactor. Cancelling the task does not end the wait: an admin command has a time
+    /// limit (``Options/adminTimeout``).
+    @discardableResult
+    public func execute(
+        _ command: SubmissionQueueEntry, data: inout IOBuffer
+    ) async throws(NVMeError) -> UInt64 {
+        try await perform(command, data.memory)
+    }
+
+    /// The same, of a command without data.
+    @discardableResult
+    public func execute(_ command: SubmissionQueueEntry) async throws(NVMeError) -> UInt64 {
+        try await perform(command, nil)
+    }
+
+    func perform(_ command: SubmissionQueueEntry, _ data: IOMemory?) async throws(NVMeError) -> UInt64 {
+        if state == .detached || state == .removed {
+            throw NVMeError(
+                state == .removed ? .removed : .closed, device: name,
+                "the controller is gone: no command can be given to it")
+        }
+        let completion = await admin.pair.waits.run(command, data: data, metadata: nil)
+        if completion.status.isSuccess { return completion.result }
+        throw failure(of: command, completion.status)
+    }
+
+    private func failure(of command: SubmissionQueueEntry, _ status: NVMeStatus) -> NVMeError {
+        if status.matches(.abortedBySubmissionQueueDeletion) {
+            return NVMeError(
+                .aborted, device: name, "a reset ended admin command 0x\(String(command.opcode, radix: 16))",
+                status: status)
+        }
+        return NVMeError(
+            .commandFailed, device: name, "admin command 0x\(String(command.opcode, radix: 16)) failed",
+            status: status)
+    }
+
+    /// Runs `body` with a buffer of the home reactor, and returns its bytes after it.
+    private func read(
+        _ byteCount: Int, _ command: SubmissionQueueEntry
+    ) async throws(NVMeError) -> [UInt8] {
+        var buffer = await reactor.local.buffer(byteCount: byteCount)
+        buffer.fill(with: 0)
+        try await execute(command, data: &buffer)
+        return buffer.copied()
+    }
+
+    // MARK: Identify
+
+    /// What the controller returns for one value of CNS (NVM Express Base Specification 2.0, section 5.17): 4,096
+    /// bytes.
+    public func identify(
+        _ structure: UInt8, namespaceID: UInt32 = 0, commandSet: UInt8 = 0
+    ) async throws(NVMeError) -> [UInt8] {
+        var command = SubmissionQueueEntry(opcode: AdminOpcode.identify, namespaceID: namespaceID)
+        command.cdw10 = UInt32(structure)
+        command.cdw11 = UInt32(commandSet) << 24
+        return try await read(4096, command)
+    }
+
+    func identifyController() async throws(NVMeError) -> IdentifyController {
+        IdentifyController(data: try await identify(1))
+    }
+
+    func identifyNamespaces() async throws(NVMeError) -> [NVMeNamespace] {
+        var result: [NVMeNamespace] = []
+        var last: UInt32 = 0
+        while true {
+            let list = DataReader(bytes: try await identify(2, namespaceID: last))
+            for index in 0..<1024 {
+                let id = list.double(4 * index)
+                if id == 0 { return result }
+                // The list rises; one that does not would go on for ever.
+                if id <= last {
+                    throw NVMeError(
+                        .protocolViolation, device: name, "the list of namespaces does not rise: \(id) follows \(last)")
+                }
+                last = id
+                if let namespace = try await identifyNamespace(id) { result.append(namespace) }
+            }
+        }
+    }
+
+    /// Nil for one whose data makes no sense or that is not there any more, which is logged.
+    func identifyNamespace(_ id: UInt32) async throws(NVMeError) -> NVMeNamespace? {
+        let data = try await identify(0, namespaceID: id)
+        let descriptors = try await descriptors(of: id)
+        guard
+            let namespace = NVMeNamespace(
+                id: id, identity: IdentifyNamespace(data: data), commandSet: descriptors.commandSet,
+                uuid: descriptors.uuid)
+        else {
+            logger.warning("\(name): namespace \(id) says of itself what cannot be; it is left out")
+            return nil
+        }
+        return namespace
+    }
+
+    /// CNS 3: a list of type, length and value.
+    private func descriptors(of id: UInt32) async throws(NVMeError) -> (uuid: [UInt8]?, commandSet: UInt8) {
+        var result: (uuid: [UInt8]?, commandSet: UInt8) = (nil, 0)
+        if version < NVMeVersion(1, 3) { return result }
+        let list = DataReader(bytes: try await identify(3, namespaceID: id))
+        var offset = 0
+        while offset + 4 <= list.bytes.count, list.byte(offset) != 0 {
+            let length = Int(list.byte(offset + 1)), value = offset + 4
+            if value + length > list.bytes.count { break }
+            if list.byte(offset) == 3, length == 16 { result.uuid = list.array(value..<value + 16) }
+            if list.byte(offset) == 4, length == 1 { result.commandSet = list.byte(value) }
+            offset = value + length
+        }
+        return result
+    }
+
+    // MARK: Features
+
+    /// Sets a feature (section 5.27) that takes no data. What the completion says.
+    @discardableResult
+    public func setFeature(
+        _ id: UInt8, to value: UInt32, namespaceID: UInt32 = 0, isSaved: Bool = false
+    ) async throws(NVMeError) -> UInt32 {
+        var command = SubmissionQueueEntry(opcode: AdminOpcode.setFeatures, namespaceID: namespaceID)
+        command.cdw10 = UInt32(id) | (isSaved ? 1 << 31 : 0)
+        command.cdw11 = value
+        return UInt32(truncatingIfNeeded: try await execute(command))
+    }
+
+    /// A feature's value. `selection`: 0 current, 1 default, 2 saved, 3 what is supported.
+    public func feature(
+        _ id: UInt8, namespaceID: UInt32 = 0, selection: UInt8 = 0
+    ) async throws(NVMeError) -> UInt32 {
+        var command = SubmissionQueueEntry(opcode: AdminOpcode.getFeatures, namespaceID: namespaceID)
+        command.cdw10 = UInt32(id) | UInt32(selection & 7) << 8
+        return UInt32(truncatingIfNeeded: try await execute(command))
+    }
+
+    /// Feature 7: as many queues of both kinds as are wanted, or as the controller gives.
+    func agreeOnQueues() async throws(NVMeError) {
+        let wanted = UInt32(min(max(1, options.queuePairCount), 65_535) - 1)
+        let given = try await setFeature(7, to: wanted << 16 | wanted)
+        pairLimit = min(Int(given & 0xFFFF) + 1, Int(given >> 16) + 1, Int(wanted) + 1)
+    }
+
+    // MARK: Log pages
+
+    /// `byteCount` bytes of a log page (section 5.16) from `offset` on; both multiples of 4.
+    public func logPage(
+        _ id: UInt8, byteCount: Int, offset: UInt64 = 0, namespaceID: UInt32 = .max, specific: UInt8 = 0
+    ) async throws(NVMeError) -> [UInt8] {
+        precondition(
+            byteCount > 0 && byteCount % 4 == 0 && offset % 4 == 0, "a log page is read in whole words of 4 bytes")
+        var result: [UInt8] = []
+        while result.count < byteCount {
+            let count = min(byteCount - result.count, transferByteLimit), place = offset + UInt64(result.count)
+            var command = SubmissionQueueEntry(opcode: AdminOpcode.getLogPage, namespaceID: namespaceID)
+            let words = UInt32(count / 4 - 1)
+            command.cdw10 = UInt32(id) | UInt32(specific & 0x7F) << 8 | (words & 0xFFFF) << 16
+            command.cdw11 = words >> 16
+            command.cdw12 = UInt32(truncatingIfNeeded: place)
+            command.cdw13 = UInt32(truncatingIfNeeded: place >> 32)
+            result += try await read(count, command)
+        }
+        return result
+    }
+}

@@ -1,0 +1,141 @@
+import Logging
+import Reactors
+
+extension NVMeController {
+    /// Stops the controller and starts it again. Commands under way end as aborted, or are given again
+    /// (``Options/resumesAfterReset``); queue pairs stay and go on.
+    ///
+    /// A reset that is asked for while one is under way ends with that one.
+    /// - Throws: `removed`, `closed`, `timedOut`, `controllerFailed`. The controller is `failed` then, or `removed`, and
+    ///   everything that was under way has ended as aborted.
+    public func reset() async throws(NVMeError) {
+        switch state {
+        case .ready, .failed: break
+        case .resetting:
+            while state == .resetting { await sleep(.milliseconds(1)) }
+            if state == .ready { return }
+            throw NVMeError(.controllerFailed, device: name, "the reset that was under way has failed")
+        case .starting, .shuttingDown, .detached:
+            throw NVMeError(.closed, device: name, "the controller is \(state): it cannot be reset")
+        case .removed: throw NVMeError(.removed, device: name, "the controller is gone: it cannot be reset")
+        }
+        state = .resetting
+        do throws(NVMeError) {
+            try await stop()
+            await disconnectPairs(resumes: options.resumesAfterReset)
+            try await enable()
+            try await identify()
+            for entry in pairs {
+                try await create(entry.layout)
+                let doorbells = doorbells(of: entry.layout.id)
+                await entry.reactor.run { _ in
+                    if entry.pair.value.state == .disconnected { entry.pair.value.connect(doorbells) }
+                }
+            }
+            state = .ready
+        } catch {
+            await giveUp(error)
+            throw error
+        }
+    }
+
+    /// Off, by the register or, when that does not help, from outside.
+    private func stop() async throws(NVMeError) {
+        do throws(NVMeError) {
+            try await disable()
+        } catch {
+            if error.code == .removed { throw error }
+            logger.warning("\(name): \(error); the PCI function is reset")
+            try transport.resetFunction()
+            try await disable()
+        }
+    }
+
+    private func disconnectPairs(resumes: Bool) async {
+        for entry in pairs {
+            await entry.reactor.run { _ in
+                if entry.pair.value.state == .connected { entry.pair.value.disconnect(resumes: resumes) }
+            }
+        }
+        admin.pair.disconnect(resumes: false)
+    }
+
+    /// The controller cannot be used any more. It loses its memory first, so that nothing is given back that it may
+    /// still write.
+    func giveUp(_ error: NVMeError) async {
+        state = error.code == .removed ? .removed : .failed
+        logger.error("\(name): the controller is given up: \(error)")
+        transport.domain.close()
+        for entry in pairs { await entry.reactor.run { _ in entry.pair.value.close() } }
+        admin.pair.disconnect(resumes: false)
+    }
+
+    /// Stops the controller and gives the device back: a shutdown notification, so that it saves what it caches, then
+    /// off. Its queue pairs are closed; what has not ended ends as aborted.
+    public func detach() async {
+        if state == .detached { return }
+        while state == .resetting { await sleep(.milliseconds(1)) }
+        let wasReady = state == .ready
+        state = .shuttingDown
+        if wasReady {
+            do throws(NVMeError) {
+                try await shutDown()
+                try await disable()
+            } catch {
+                logger.warning("\(name): \(error)")
+            }
+        }
+        transport.domain.close()
+        for entry in pairs {
+            await entry.reactor.run { local in
+                entry.pair.value.stopPolling(on: local)
+                entry.pair.value.close()
+            }
+        }
+        pairs = []
+        await stopAdmin()
+        state = .detached
+        transport.close()
+    }
+
+    // MARK: Watching
+
+    func startAdmin() async {
+        let admin = ReactorConfined(admin), name = name
+        await reactor.run { local in
+            admin.value.startPolling(named: name, on: local) { [weak self] in self?.assumeIsolated { $0.watch() } }
+        }
+    }
+
+    /// Ten times a second: has it gone, has it failed, does an admin command take too long.
+    private func watch() {
+        let limit = UInt32(clamping: options.adminTimeout.periods)
+        var overdue: SubmissionQueueEntry?
+        admin.pair.scan(limit: limit) { overdue = $0 }
+        if state != .ready { return }
+        let status = ControllerStatus(rawValue: transport.registers.load32(RegisterOffset.status))
+        if status.isGone || transport.isRemoved {
+            let gone = NVMeError(.removed, device: name, "the controller was removed")
+            state = .removed
+            Task(executorPreference: reactor.taskExecutor) { await self.giveUp(gone) }
+        } else if status.isFatal {
+            report("it reports a fatal error (CSTS.CFS)")
+        } else if let overdue, overdue.opcode != AdminOpcode.asynchronousEventRequest {
+            report("admin command 0x\(String(overdue.opcode, radix: 16)) takes longer than \(options.adminTimeout)")
+        }
+    }
+
+    func stopAdmin() async {
+        admin.pair.close()
+        let admin = ReactorConfined(admin)
+        await reactor.run { local in admin.value.stopPolling(on: local) }
+    }
+}
+
+extension Duration {
+    /// In periods of the scan for time-outs, rounded up.
+    var periods: Int64 {
+        let (seconds, attoseconds) = components
+        return seconds * 10 + (attoseconds + 99_999_999_999_999_999) / 100_000_000_000_000_000
+    }
+}

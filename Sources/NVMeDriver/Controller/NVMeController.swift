@@ -1,0 +1,257 @@
+public import Logging
+public import Reactors
+
+/// One NVMe controller, driven from this process.
+///
+/// An actor on the reactor it was attached on, its *home*: the admin queue is polled there. I/O goes through queue
+/// pairs, one for each reactor that wants one (``LocalReactor/makeQueuePair(of:)``); nothing of it passes through here.
+public actor NVMeController {
+    /// How a controller is driven.
+    public struct Options: Sendable {
+        /// Entries of the admin queue, 2 to 4,096.
+        public var adminEntryCount = 64
+        /// Entries of an I/O queue: at least 2, at most what the controller takes. One fewer commands are in flight.
+        public var queueEntryCount = 256
+        /// Commands that a queue pair accepts, in flight and waiting: 1 to 65,535.
+        public var requestCount = 512
+        /// I/O queue pairs that are asked for; the controller may give fewer.
+        public var queuePairCount = 64
+        /// How long an admin command may take. Then the controller is reset.
+        public var adminTimeout = Duration.seconds(30)
+        /// How long an I/O command may take, in steps of 100 ms; nil: as long as it wants.
+        public var commandTimeout: Duration?
+        /// What happens to one that takes longer.
+        public var timeoutAction = TimeoutAction.none
+        /// Whether the controller's interrupts wake the reactor, so that it sleeps while I/O is under way. Otherwise it
+        /// polls.
+        public var usesInterrupts = false
+        /// Whether commands that a reset interrupts are given again after it; otherwise they end as aborted.
+        public var resumesAfterReset = false
+        public var logger = Logger(label: "swift-bdev.nvme")
+
+        public init() {}
+    }
+
+    /// What happens to a command that takes too long. It is logged in any case.
+    public enum TimeoutAction: Sendable, Hashable {
+        case none
+        /// The controller is asked to abort it; when that does not help in as long again, it is reset.
+        case abort
+        /// The controller is reset.
+        case reset
+    }
+
+    /// What a controller is about.
+    public enum State: Sendable, Hashable {
+        case starting, ready, resetting, shuttingDown
+        /// It could not be started again, or has failed in a way that needs a reset.
+        case failed
+        /// It was pulled out.
+        case removed
+        case detached
+    }
+
+    /// What people call the device: `0000:3b:00.0`.
+    public nonisolated let name: String
+    /// The NUMA node it is attached to; nil: unknown, or there is but one.
+    public nonisolated let node: Int?
+    /// Its home.
+    public nonisolated let reactor: Reactor
+    public nonisolated let options: Options
+    public nonisolated let capabilities: ControllerCapabilities
+    public nonisolated let version: NVMeVersion
+
+    public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe reactor.asUnownedSerialExecutor() }
+
+    public internal(set) var state = State.starting
+    /// What it says of itself.
+    public internal(set) var identity = IdentifyController(data: [])
+    /// Its active namespaces by their identifiers, in rising order.
+    public internal(set) var namespaces: [NVMeNamespace] = []
+
+    nonisolated let transport: any ControllerTransport
+    nonisolated let logger: Logger
+    let admin: AdminQueue
+    /// I/O queue pairs, as their own reactors hold them.
+    var pairs: [PairEntry] = []
+    /// Queues that are being made.
+    var reserved: Set<UInt16> = []
+    /// How many I/O queue pairs the controller gives.
+    var pairLimit = 0
+    /// Resets that somebody waits for end together.
+    var isResetWanted = false
+
+    struct PairEntry {
+        let reactor: Reactor
+        let pair: ReactorConfined<NVMeQueuePair>
+        let layout: QueueLayout
+    }
+
+    init(_ transport: any ControllerTransport, on reactor: Reactor, options: Options) throws(NVMeError) {
+        let registers = transport.registers
+        if ControllerStatus(rawValue: registers.load32(RegisterOffset.status)).isGone {
+            throw NVMeError(
+                .removed, device: transport.name, "the controller does not answer: its registers read as ones")
+        }
+        let capabilities = ControllerCapabilities(rawValue: registers.load64(RegisterOffset.capabilities))
+        if capabilities.isAdministrativeOnly || !capabilities.hasNVMCommandSet {
+            throw NVMeError(.notSupported, device: transport.name, "the controller has no NVM command set")
+        }
+        self.transport = transport
+        self.reactor = reactor
+        self.options = options
+        self.capabilities = capabilities
+        name = transport.name
+        node = transport.node
+        logger = options.logger
+        version = NVMeVersion(rawValue: registers.load32(RegisterOffset.version))
+        do {
+            admin = try AdminQueue(transport, on: reactor, capabilities: capabilities, options: options)
+        } catch {
+            throw error.of(transport.name)
+        }
+    }
+
+    /// Brings a controller up on this reactor: resets it, identifies it and its namespaces.
+    ///
+    /// Several may be attached side by side, each by a task of its own.
+    /// - Throws: `removed`, `notSupported`, `timedOut` when it does not become ready in the time that it names itself,
+    ///   `controllerFailed`, `commandFailed`, `outOfMemory`. The device is given back then.
+    package static func attach(
+        _ transport: any ControllerTransport, on reactor: Reactor, options: Options = Options()
+    ) async throws(NVMeError) -> NVMeController {
+        do throws(NVMeError) {
+            let controller = try await reactor.run { _ throws(NVMeError) in
+                try NVMeController(transport, on: reactor, options: options)
+            }
+            try await controller.start()
+            return controller
+        } catch {
+            transport.domain.close()
+            transport.close()
+            throw error
+        }
+    }
+
+    // MARK: Starting
+
+    private func start() async throws(NVMeError) {
+        await startAdmin()
+        do throws(NVMeError) {
+            try await disable()
+            try await enable()
+            try await identify()
+            state = .ready
+        } catch {
+            state = .failed
+            await stopAdmin()
+            throw error
+        }
+    }
+
+    func identify() async throws(NVMeError) {
+        identity = try await identifyController()
+        admin.pair.retryDelays = retryDelays
+        try await agreeOnQueues()
+        namespaces = try await identifyNamespaces()
+    }
+
+    /// CRDT1 to 3, which count in the periods of the scan.
+    var retryDelays: [Int] { identity.retryDelays.map { max(1, Int($0)) } }
+
+    /// The most bytes of one command.
+    public var transferByteLimit: Int {
+        // What the list of one request names, whatever its first page lacks.
+        let own = QueueMemory.listEntryCount * 4096
+        guard let shift = identity.transferPageShift, shift < 20 else { return own }
+        return min(own, capabilities.pageByteCounts.lowerBound << shift)
+    }
+
+    // MARK: Off and on
+
+    private var status: ControllerStatus {
+        ControllerStatus(rawValue: transport.registers.load32(RegisterOffset.status))
+    }
+
+    private var configuration: ControllerConfiguration {
+        ControllerConfiguration(rawValue: transport.registers.load32(RegisterOffset.configuration))
+    }
+
+    private func configure(_ configuration: ControllerConfiguration) {
+        transport.registers.store32(configuration.rawValue, RegisterOffset.configuration)
+    }
+
+    /// Off: it has forgotten its queues, and reads and writes no memory any more.
+    func disable() async throws(NVMeError) {
+        var wanted = configuration
+        if wanted.isEnabled {
+            // One that is on its way up must arrive first (section 3.5.3).
+            if !status.isReady, !status.isFatal { try? await wait("become ready") { $0.isReady || $0.isFatal } }
+            wanted.isEnabled = false
+            configure(wanted)
+        }
+        try await wait("stop") { !$0.isReady }
+    }
+
+    func enable() async throws(NVMeError) {
+        admin.prepare(transport.registers)
+        var wanted = ControllerConfiguration(
+            pageByteCount: capabilities.pageByteCounts.lowerBound, usesCommandSets: capabilities.hasCommandSets)
+        configure(wanted)
+        wanted.isEnabled = true
+        configure(wanted)
+        try await wait("become ready") { $0.isReady || $0.isFatal }
+        if status.isFatal {
+            throw NVMeError(
+                .controllerFailed, device: name, "the controller reports a fatal error (CSTS.CFS) as it is started")
+        }
+        admin.connect(transport.registers, stride: capabilities.doorbellStride)
+    }
+
+    /// Tells the controller that power may go, so that it saves what it caches.
+    func shutDown() async throws(NVMeError) {
+        var wanted = configuration
+        wanted.notifyShutdown(abrupt: false)
+        configure(wanted)
+        let limit = Duration.microseconds(Int64(identity.entryLatency))
+        try await wait("shut down", atMost: max(limit, .seconds(5))) { $0.shutdown == 2 }
+    }
+
+    private func wait(
+        _ what: String, atMost limit: Duration? = nil, until isDone: (ControllerStatus) -> Bool
+    ) async throws(NVMeError) {
+        // What it names, and half a second for a clock that differs.
+        let limit = limit ?? capabilities.readyTimeout + .milliseconds(500)
+        let clock = reactor.loop.clock
+        let deadline = clock.now() &+ clock.ticks(limit)
+        var pause = Duration.microseconds(50)
+        while true {
+            let status = status
+            if status.isGone || transport.isRemoved {
+                throw NVMeError(.removed, device: name, "the controller was removed while it was to \(what)")
+            }
+            if isDone(status) { return }
+            if clock.now() > deadline {
+                throw NVMeError(
+                    .timedOut, device: name, "the controller did not \(what) within \(limit)",
+                    advice: "reset the device, or power it off and on")
+            }
+            await sleep(pause)
+            pause = min(pause * 2, .milliseconds(10))
+        }
+    }
+
+    func sleep(_ duration: Duration) async {
+        await reactor.run { local in try? await local.sleep(for: duration) }
+    }
+}
+
+/// Where an I/O queue pair's queues lie.
+struct QueueLayout: Sendable {
+    let id: UInt16
+    let entryCount: Int
+    let submission: IOVA
+    let completion: IOVA
+    /// nil: completions are polled for.
+    let vector: Int?
+}

@@ -1,0 +1,66 @@
+import CLinux
+
+// SAFETY (below): whoever makes an MMIO keeps its mapping until nobody uses it any more; every access is checked against
+// its size and is aligned to its own width.
+
+/// Memory that a device shares: a base address register, a controller memory buffer, or what stands for one in a soft
+/// controller. The only place where registers are loaded and stored.
+///
+/// Any thread may use it; the device decides what concurrent accesses mean.
+@safe package struct MMIO: @unchecked Sendable {
+    private let base: UnsafeMutableRawPointer
+    /// In bytes.
+    package let byteCount: Int
+
+    /// `base`: aligned to 8 bytes.
+    @unsafe package init(base: UnsafeMutableRawPointer, byteCount: Int) {
+        precondition(UInt(bitPattern: base) & 7 == 0, "registers lie at a multiple of 8 bytes")
+        unsafe self.base = base
+        self.byteCount = byteCount
+    }
+
+    @inline(__always)
+    private func address(_ offset: Int, _ width: Int) -> UnsafeMutableRawPointer {
+        precondition(
+            offset >= 0 && offset <= byteCount &- width && offset & (width &- 1) == 0,
+            "a register lies outside of its mapping")
+        return unsafe base + offset
+    }
+
+    package func load32(_ offset: Int) -> UInt32 { unsafe clinux_mmio_load32(address(offset, 4)) }
+
+    package func store32(_ value: UInt32, _ offset: Int) { unsafe clinux_mmio_store32(address(offset, 4), value) }
+
+    /// In two halves, the lower first, as every controller accepts it.
+    package func load64(_ offset: Int) -> UInt64 {
+        UInt64(load32(offset)) | UInt64(load32(offset + 4)) << 32
+    }
+
+    /// In two halves, the lower first, as every controller accepts it.
+    package func store64(_ value: UInt64, _ offset: Int) {
+        store32(UInt32(truncatingIfNeeded: value), offset)
+        store32(UInt32(truncatingIfNeeded: value >> 32), offset + 4)
+    }
+
+    /// The register at `offset`, 4 bytes wide, to be stored to again and again without a check.
+    package func doorbell(_ offset: Int) -> Doorbell { unsafe Doorbell(address: address(offset, 4)) }
+
+    /// A part of it.
+    package func slice(from offset: Int, byteCount count: Int) -> MMIO {
+        precondition(
+            offset >= 0 && count >= 0 && offset <= byteCount && count <= byteCount - offset,
+            "a part of a mapping reaches beyond its end")
+        return unsafe MMIO(base: base + offset, byteCount: count)
+    }
+}
+
+/// One doorbell register.
+@safe package struct Doorbell: @unchecked Sendable {
+    private let address: UnsafeMutableRawPointer
+
+    fileprivate init(address: UnsafeMutableRawPointer) { unsafe self.address = address }
+
+    /// Tells the device. What was stored to memory before is there when it looks.
+    @inline(__always)
+    package func ring(_ value: UInt32) { unsafe clinux_mmio_store32(address, value) }
+}

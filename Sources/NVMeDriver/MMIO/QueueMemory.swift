@@ -1,0 +1,186 @@
+import CLinux
+import Reactors
+
+// SAFETY (below): the queues and lists lie in the region, which lives as long as self; the slots are allocated in init
+// and freed in deinit. Indexes come from the queue pair, which keeps them below the counts, or from a controller, and
+// are checked there. Memory that the device also uses is loaded and stored with the accesses made for that.
+
+/// What one queue pair keeps in memory that the controller reads and writes: its two rings, and a page for each request
+/// that lists where its data is. And what only the driver sees: the requests.
+///
+/// Layout of the region: the submission queue, the completion queue, the lists; each starts at a page.
+@safe final class QueueMemory {
+    let entryCount: Int
+    let slotCount: Int
+    /// Where the controller finds the submission queue.
+    let submissionAddress: IOVA
+    let completionAddress: IOVA
+    private let listAddress: IOVA
+
+    private let region: MemoryRegion
+    private let submission: UnsafeMutableRawPointer
+    private let completion: UnsafeMutableRawPointer
+    private let lists: UnsafeMutableRawPointer
+    private let slots: UnsafeMutablePointer<RequestSlot>
+
+    /// Of a list: room for 512 PRP entries, or 256 SGL descriptors.
+    static let listByteCount = 4096
+    static let listEntryCount = listByteCount / 8
+    static let descriptorCount = listByteCount / 16
+
+    /// - Parameters:
+    ///   - entryCount: of both queues, 2 to 65,536.
+    ///   - slotCount: requests, in flight and waiting, at most 65,535.
+    ///   - pageByteCount: of the controller's memory pages.
+    ///   - node: whose memory is preferred.
+    ///   - domain: where the memory is mapped.
+    init(
+        entryCount: Int, slotCount: Int, pageByteCount: Int, node: Int?, domain: DMADomain
+    ) throws(NVMeError) {
+        precondition(2...65_536 ~= entryCount && 1...65_535 ~= slotCount, "a queue has 2 to 65,536 entries")
+        self.entryCount = entryCount
+        self.slotCount = slotCount
+        let page = max(pageByteCount, Self.listByteCount)
+        func paged(_ count: Int) -> Int { (count + page - 1) / page * page }
+        let submissionSize = paged(entryCount * 64), completionSize = paged(entryCount * 16)
+        do {
+            region = try MemoryRegion(
+                byteCount: submissionSize + completionSize + slotCount * Self.listByteCount, node: node)
+        } catch {
+            throw NVMeError(.outOfMemory, "cannot make queues of \(entryCount) entries: \(error)")
+        }
+        let start = try domain.map(region)
+        submissionAddress = start
+        completionAddress = start + submissionSize
+        listAddress = start + submissionSize + completionSize
+        unsafe submission = region.memory(from: 0, count: region.byteCount).base
+        unsafe completion = submission + submissionSize
+        unsafe lists = completion + completionSize
+        unsafe slots = .allocate(capacity: slotCount)
+        unsafe slots.initialize(repeating: RequestSlot(), count: slotCount)
+    }
+
+    deinit {
+        unsafe slots.deinitialize(count: slotCount)
+        unsafe slots.deallocate()
+    }
+
+    /// As a controller expects its queues when they are created.
+    func clear() {
+        unsafe submission.initializeMemory(as: UInt8.self, repeating: 0, count: entryCount * 64)
+        unsafe completion.initializeMemory(as: UInt8.self, repeating: 0, count: entryCount * 16)
+    }
+
+    // MARK: Requests
+
+    /// A request by its number, which is also its command identifier.
+    @inline(__always)
+    subscript(slot: Int) -> RequestSlot {
+        @inline(__always) _read { yield unsafe slots[slot] }
+        @inline(__always) _modify { yield unsafe &slots[slot] }
+    }
+
+    // MARK: Rings
+
+    /// Puts a request's command in the submission queue. The controller looks when the doorbell is rung.
+    @inline(__always)
+    func enqueue(_ slot: Int, at index: Int) {
+        let entry = unsafe (submission + index &<< 6).assumingMemoryBound(to: SubmissionQueueEntry.self)
+        unsafe entry.pointee = slots[slot].command
+    }
+
+    /// Words 2 and 3 of a completion queue entry. What word 3 says is complete when its phase has changed.
+    @inline(__always)
+    func completionHead(at index: Int) -> UInt32 {
+        unsafe clinux_mmio_load32(completion + (index &<< 4 &+ 12))
+    }
+
+    /// The submission queue's head and number, of an entry whose phase has changed.
+    @inline(__always)
+    func completionQueue(at index: Int) -> UInt32 {
+        unsafe (completion + (index &<< 4 &+ 8)).load(as: UInt32.self)
+    }
+
+    /// The command's result, of an entry whose phase has changed.
+    @inline(__always)
+    func completionResult(at index: Int) -> UInt64 {
+        unsafe (completion + index &<< 4).load(as: UInt64.self)
+    }
+
+    // MARK: Lists
+
+    /// Where the controller finds the list of a request.
+    @inline(__always)
+    func list(_ slot: Int) -> IOVA { listAddress + slot &* Self.listByteCount }
+
+    /// Puts a PRP entry in a request's list.
+    @inline(__always)
+    func setListEntry(_ slot: Int, _ index: Int, _ address: IOVA) {
+        let entry = unsafe lists + (slot &* Self.listByteCount &+ index &* 8)
+        unsafe entry.storeBytes(of: address.rawValue, as: UInt64.self)
+    }
+
+    /// Puts an SGL data block descriptor in a request's list (NVM Express Base Specification 2.0, figure 100).
+    @inline(__always)
+    func setDescriptor(_ slot: Int, _ index: Int, _ address: IOVA, byteCount: Int) {
+        let entry = unsafe lists + (slot &* Self.listByteCount &+ index &* 16)
+        unsafe entry.storeBytes(of: address.rawValue, as: UInt64.self)
+        unsafe entry.storeBytes(of: UInt64(truncatingIfNeeded: byteCount), toByteOffset: 8, as: UInt64.self)
+    }
+}
+
+/// One request of a queue pair.
+@safe struct RequestSlot {
+    enum State: UInt8 {
+        case free
+        /// Accepted, and waiting for room in the queue.
+        case waiting
+        case inFlight
+        /// Failed by the driver's own doing; will be told.
+        case failed
+    }
+
+    var command = SubmissionQueueEntry(opcode: 0)
+    /// Who is told; the queue pair keeps its clients alive.
+    fileprivate var client: Unmanaged<NVMeClient>?
+    var token: UInt64 = 0
+    /// The next free or waiting one; -1: none.
+    var next: Int32 = -1
+    /// In which period of the time-out scan it was started.
+    var epoch: UInt32 = 0
+    var state = State.free
+    var retries: UInt8 = 0
+    /// The first of two fused commands: the next one in the waiting list goes with it.
+    var isFusedFirst = false
+    /// The time-out policy has dealt with it.
+    var isOverdue = false
+
+    /// Takes a free one for a command.
+    @inline(__always)
+    mutating func take(_ command: SubmissionQueueEntry, number: Int, client: NVMeClient, token: UInt64) {
+        self.command = command
+        self.command.commandIdentifier = UInt16(truncatingIfNeeded: number)
+        unsafe self.client = .passUnretained(client)
+        self.token = token
+        retries = 0
+        isFusedFirst = false
+        isOverdue = false
+    }
+
+    /// Whether `client` gave it.
+    func belongs(to client: NVMeClient) -> Bool {
+        unsafe self.client?.toOpaque() == Unmanaged.passUnretained(client).toOpaque()
+    }
+}
+
+extension QueueMemory {
+    /// Makes a request free, and tells its client. The client may take it again at once.
+    @inline(__always)
+    func end(_ slot: Int, next: Int32, _ completion: NVMeCompletion) {
+        // SAFETY: the queue pair keeps the client while it has commands here.
+        let client = unsafe slots[slot].client, token = unsafe slots[slot].token
+        unsafe slots[slot].state = .free
+        unsafe slots[slot].next = next
+        unsafe client?._withUnsafeGuaranteedRef { $0.commandCompleted(token: token, completion) }
+    }
+}

@@ -1,0 +1,126 @@
+package import Reactors
+
+/// How memory is put within reach of a device, and taken from it again.
+package protocol DMAMapper: AnyObject, Sendable {
+    /// Lets the device reach `memory` at `start`. One call at a time.
+    func install(_ memory: IOMemory, at start: IOVA) throws(NVMeError)
+    /// Takes that back. One call at a time; what cannot be taken back stays mapped, and is reported by the mapper.
+    func uninstall(byteCount: Int, at start: IOVA)
+}
+
+/// What memory a device may reach, and at which addresses: one for each controller.
+///
+/// Memory is mapped by regions, the first time that a command carries some of it, and stays mapped until the region
+/// goes or the domain is closed. Any thread may call it; it takes a lock. The data path asks a ``TranslationTable``.
+package final class DMADomain: Sendable {
+    private struct State {
+        var space: IOVASpace
+        var mappings: [UInt32: Mapping] = [:]
+        var isClosed = false
+    }
+
+    private struct Mapping {
+        let start: IOVA
+        let byteCount: Int
+    }
+
+    private let mapper: any DMAMapper
+    private let state: ThreadLock<State>
+
+    /// `usable`: the addresses that the IOMMU lets through, last one included. `granule`: the least unit of a mapping,
+    /// in bytes.
+    package init(_ mapper: any DMAMapper, usable: [ClosedRange<UInt64>], granule: Int) {
+        self.mapper = mapper
+        state = ThreadLock(State(space: IOVASpace(usable: usable, granule: granule)))
+    }
+
+    // MARK: Mapping
+
+    /// Where the device finds the first byte of `region`. Maps it, if nobody has yet.
+    ///
+    /// Cost of the first call for a region: the kernel pins its pages, milliseconds for some MiB.
+    /// - Throws: `closed`; `outOfMemory` when the kernel or the device's addresses allow no more.
+    package func map(_ region: MemoryRegion) throws(NVMeError) -> IOVA {
+        var refusal: NVMeError?
+        let arena = region.arena
+        let start: IOVA? = state.withLock { state in
+            if let mapping = state.mappings[arena] { return mapping.start }
+            if state.isClosed { return nil }
+            guard let start = state.space.allocate(byteCount: region.byteCount) else { return nil }
+            do throws(NVMeError) {
+                try mapper.install(region.memory(from: 0, count: region.byteCount), at: start)
+            } catch {
+                state.space.release(start, byteCount: region.byteCount)
+                refusal = error
+                return nil
+            }
+            state.mappings[arena] = Mapping(start: start, byteCount: region.byteCount)
+            region.pin { [weak self] in self?.unmap(arena) }
+            return start
+        }
+        if let start { return start }
+        if let refusal { throw refusal }
+        if state.withLock({ $0.isClosed }) {
+            throw NVMeError(.closed, "cannot map memory: the controller has been detached")
+        }
+        throw NVMeError(
+            .outOfMemory, "no range of \(region.byteCount) device addresses is free",
+            advice: "detach controllers, or use less memory for I/O")
+    }
+
+    private func unmap(_ arena: UInt32) {
+        state.withLock { state in
+            guard let mapping = state.mappings.removeValue(forKey: arena) else { return }
+            mapper.uninstall(byteCount: mapping.byteCount, at: mapping.start)
+            state.space.release(mapping.start, byteCount: mapping.byteCount)
+        }
+    }
+
+    /// Takes everything from the device, for good. The device must have been stopped: what it still reads or writes is
+    /// refused by the IOMMU.
+    package func close() {
+        state.withLock { state in
+            state.isClosed = true
+            for (_, mapping) in state.mappings { mapper.uninstall(byteCount: mapping.byteCount, at: mapping.start) }
+            state.mappings = [:]
+        }
+    }
+
+    /// How many regions the device can reach.
+    package var mappingCount: Int { state.withLock { $0.mappings.count } }
+}
+
+/// What one queue pair knows of the domain: the address of each arena, in one load.
+///
+/// Arenas are never used twice in a process, so that what is kept of one that is gone harms nobody.
+package struct TranslationTable {
+    /// By arena: what to add to an address of this process. 0: not known yet.
+    private var offsets: [UInt64] = []
+    private let domain: DMADomain
+
+    package init(domain: DMADomain) { self.domain = domain }
+
+    /// Where the device finds `memory`; nil when it cannot be made to: memory of no region, or one that cannot be
+    /// mapped.
+    @inline(__always)
+    package mutating func address(of memory: IOMemory) -> IOVA? {
+        let arena = Int(memory.arena)
+        if arena < offsets.count {
+            let offset = offsets[arena]
+            if offset != 0 { return IOVA(memory.address &+ offset) }
+        }
+        return lookUp(memory)
+    }
+
+    @inline(never)
+    private mutating func lookUp(_ memory: IOMemory) -> IOVA? {
+        guard memory.arena != 0, let region = MemoryRegion.find(arena: memory.arena),
+            let start = try? domain.map(region)
+        else { return nil }
+        let offset = start.rawValue &- region.memory(from: 0, count: 0).address
+        let arena = Int(memory.arena)
+        if offsets.count <= arena { offsets += Array(repeating: 0, count: arena + 1 - offsets.count) }
+        offsets[arena] = offset
+        return IOVA(memory.address &+ offset)
+    }
+}

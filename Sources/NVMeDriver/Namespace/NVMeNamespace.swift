@@ -1,0 +1,32 @@
+/// A namespace of a controller, as it was when it was identified.
+public struct NVMeNamespace: Hashable, Sendable {
+    /// NSID.
+    public let id: UInt32
+    public let identity: IdentifyNamespace
+    /// Its command set: 0 NVM, 1 key value, 2 zoned.
+    public let commandSet: UInt8
+    /// From its identification descriptors; nil: it has none.
+    public let uuid: [UInt8]?
+    /// Of the format in use.
+    public let format: LBAFormat
+    /// Bytes from one block to the next in memory: data, and metadata where it lies behind it.
+    public let blockByteCount: Int
+
+    /// Nil for data that makes no sense: no such format, blocks of an impossible size, none at all.
+    init?(id: UInt32, identity: IdentifyNamespace, commandSet: UInt8, uuid: [UInt8]?) {
+        let formats = identity.formats
+        guard identity.formatIndex < formats.count else { return nil }
+        let format = formats[identity.formatIndex]
+        if format.dataByteCount == 0 || identity.blockCount == 0 { return nil }
+        self.id = id
+        self.identity = identity
+        self.commandSet = commandSet
+        self.uuid = uuid
+        self.format = format
+        blockByteCount = format.dataByteCount + (identity.isMetadataInterleaved ? format.metadataByteCount : 0)
+    }
+
+    public var blockCount: UInt64 { identity.blockCount }
+    /// Of separate metadata, in bytes for each block; 0: there is none, or it lies behind the data.
+    public var separateMetadataByteCount: Int { identity.isMetadataInterleaved ? 0 : format.metadataByteCount }
+}

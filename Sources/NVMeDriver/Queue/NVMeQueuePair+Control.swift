@@ -1,0 +1,147 @@
+import Reactors
+
+/// A failure that is made up, to see what its users do.
+public struct ErrorInjection: Sendable, Hashable {
+    /// Which commands.
+    public var opcode: UInt8
+    /// How many of them; then it is used up.
+    public var count: Int
+    /// What they end with.
+    public var status: NVMeStatus
+
+    public init(opcode: UInt8, count: Int, status: NVMeStatus) {
+        self.opcode = opcode
+        self.count = count
+        self.status = status
+    }
+}
+
+// What the controller, and the pair's own clock, do to a pair.
+extension NVMeQueuePair {
+    /// How long a period of the scan for time-outs and retries is: the unit of the controller's retry delays.
+    static let scanPeriod = Duration.milliseconds(100)
+    private static let retryLimit: UInt8 = 4
+
+    // MARK: Connecting
+
+    /// The controller has the queues, empty: commands that waited are given to it.
+    func connect(_ doorbells: (submission: Doorbell, completion: Doorbell)) {
+        self.doorbells = doorbells
+        state = .connected
+        startWaiting()
+    }
+
+    /// The controller has forgotten the queues, or is about to. What it had not answered waits for it to come back
+    /// (`resumes`), or ends as aborted.
+    func disconnect(resumes: Bool) {
+        state = .disconnected
+        doorbells = nil
+        needsDoorbell = false
+        for slot in 0..<memory.slotCount where memory[slot].state == .inFlight {
+            inFlight -= 1
+            if resumes { wait(slot) } else { fail(slot, .abortedBySubmissionQueueDeletion) }
+        }
+        memory.clear()
+        tail = 0
+        head = 0
+        phase = 1
+    }
+
+    /// For good: everything that is not complete ends as aborted.
+    func close() {
+        disconnect(resumes: false)
+        state = .closed
+        while waitingFirst >= 0 {
+            let slot = Int(waitingFirst)
+            waitingFirst = memory[slot].next
+            fail(slot, .abortedBySubmissionQueueDeletion)
+        }
+        waitingLast = -1
+        for each in delayed { fail(each.slot, .abortedBySubmissionQueueDeletion) }
+        delayed = []
+        _ = poll()
+    }
+
+    // MARK: Retries
+
+    /// Whether the controller asked for the command again, later.
+    @inline(never)
+    func keepsForRetry(_ slot: Int, _ status: NVMeStatus) -> Bool {
+        let isTransient = status.matches(.namespaceNotReady) || status.matches(.formatInProgress)
+        if !isTransient || status.doesNotRetry || state != .connected { return false }
+        if memory[slot].retries >= Self.retryLimit { return false }
+        memory[slot].retries += 1
+        memory[slot].state = .waiting
+        let periods = status.retryDelay == 0 ? 1 : retryDelays[status.retryDelay - 1]
+        delayed.append((slot, epoch &+ UInt32(periods)))
+        return true
+    }
+
+    /// Visited once in a period. Says which commands have been with the controller for `limit` periods.
+    func scan(limit: UInt32?, overdue: (_ command: SubmissionQueueEntry) -> Void) {
+        epoch &+= 1
+        if !delayed.isEmpty {
+            let due = delayed.filter { $0.epoch <= epoch }
+            delayed.removeAll { $0.epoch <= epoch }
+            for each in due { wait(each.slot) }
+            startWaiting()
+        }
+        guard let limit, inFlight > 0 else { return }
+        for slot in 0..<memory.slotCount where memory[slot].state == .inFlight && !memory[slot].isOverdue {
+            if epoch &- memory[slot].epoch <= limit { continue }
+            memory[slot].isOverdue = true
+            overdue(memory[slot].command)
+        }
+    }
+
+    // MARK: Injected errors
+
+    /// From now on, commands end with a made-up error and are not given to the controller.
+    public func inject(_ injection: ErrorInjection) {
+        removeInjections(opcode: injection.opcode)
+        if injection.count > 0 { injections.append(injection) }
+    }
+
+    public func removeInjections(opcode: UInt8) { injections.removeAll { $0.opcode == opcode } }
+
+    func inject(_ slot: Int) -> Bool {
+        let opcode = memory[slot].command.opcode
+        guard let index = injections.firstIndex(where: { $0.opcode == opcode }) else { return false }
+        fail(slot, injections[index].status)
+        injections[index].count -= 1
+        if injections[index].count == 0 { injections.remove(at: index) }
+        return true
+    }
+}
+
+extension NVMeQueuePair {
+    /// Visits the pair on every turn from now on.
+    func startPolling(named name: String, on local: isolated LocalReactor) {
+        let poller = QueuePoller(self, name: "nvme \(name) queue \(id)")
+        pollers = [
+            poller,
+            local.addPoller(named: "nvme scan \(name) queue \(id)", every: Self.scanPeriod) { [unowned self] in
+                scan(limit: nil) { _ in }
+                return .idle
+            },
+        ]
+        local.add(poller)
+    }
+
+    func stopPolling(on local: isolated LocalReactor) {
+        for poller in pollers { local.remove(poller) }
+        pollers = []
+    }
+}
+
+/// Visits one queue pair.
+private final class QueuePoller: Poller {
+    private unowned let pair: NVMeQueuePair
+
+    init(_ pair: NVMeQueuePair, name: String) {
+        self.pair = pair
+        super.init(name: name)
+    }
+
+    override func poll() -> PollResult { pair.poll() }
+}

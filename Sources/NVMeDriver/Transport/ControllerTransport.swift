@@ -1,0 +1,30 @@
+package import SystemPackage
+
+/// What stands between the driver and a controller: a PCI function that VFIO hands over, or a soft controller in this
+/// process. Its registers are memory, its queues are memory; the driver does not know which it is.
+///
+/// All calls but the first four properties are made on the control path, one at a time.
+package protocol ControllerTransport: AnyObject, Sendable {
+    /// What people call the device: `0000:3b:00.0`.
+    var name: String { get }
+    /// The NUMA node it is attached to; nil: unknown, or there is but one.
+    var node: Int? { get }
+    /// Base address register 0: the controller's registers and doorbells.
+    var registers: MMIO { get }
+    /// The memory that the device may reach.
+    var domain: DMADomain { get }
+    /// How many interrupt vectors there are; 0: completions can only be polled for.
+    var vectorCount: Int { get }
+    /// The device was pulled out: its registers read as ones, and nothing comes back. Any thread may ask.
+    var isRemoved: Bool { get }
+    /// Has the device signal `count` vectors from now on, each by an event of its own, which counts its interrupts
+    /// (eventfd(2)). Called at most once.
+    func enableInterrupts(count: Int) throws(NVMeError) -> [FileDescriptor]
+    /// Another base address register, for a controller memory buffer; nil: it is not there or cannot be mapped.
+    func baseAddressRegister(_ number: Int) -> MMIO?
+    /// Resets the PCI function, where it can be (PCI Express Base Specification, function level reset). Registers are
+    /// as after power-on then.
+    func resetFunction() throws(NVMeError)
+    /// Gives the device back. The last call; the domain has been closed.
+    func close()
+}
