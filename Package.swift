@@ -46,6 +46,9 @@ let libraries: [Target] = [
             "CLinux", "Reactors", .product(name: "Logging", package: "swift-log"),
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
+    .target(
+        name: "NVMeSoftController",
+        dependencies: ["NVMeDriver", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
         name: "BdevConfiguration",
@@ -101,6 +104,9 @@ let tests: [Target] = [
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
     .testTarget(
+        name: "NVMeDriverTests",
+        dependencies: ["NVMeDriver", "NVMeSoftController", "Reactors", "SimulatedReactors"]),
+    .testTarget(
         name: "ReactorsTests",
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
     .testTarget(
@@ -138,6 +144,7 @@ let package = Package(
                 "ZoneBlockBdev", "LogBdev",
             ]),
         .library(name: "NVMeDriver", targets: ["NVMeDriver"]),
+        .library(name: "NVMeSoftController", targets: ["NVMeSoftController"]),
         .library(name: "BdevConformance", targets: ["BdevConformance"]),
     ],
     traits: [

@@ -1,4 +1,5 @@
 import CLinux
+package import Reactors
 
 // SAFETY (below): whoever makes an MMIO keeps its mapping until nobody uses it any more; every access is checked against
 // its size and is aligned to its own width.
@@ -18,6 +19,15 @@ import CLinux
         unsafe self.base = base
         self.byteCount = byteCount
     }
+
+    /// The whole of a region, which the caller keeps.
+    package init(_ region: MemoryRegion) {
+        let memory = region.memory(from: 0, count: region.byteCount)
+        unsafe self.init(base: memory.base, byteCount: memory.byteCount)
+    }
+
+    /// Memory that a device shares for a moment, such as an entry of a queue; the caller keeps it.
+    package init(_ memory: IOMemory) { unsafe self.init(base: memory.base, byteCount: memory.byteCount) }
 
     @inline(__always)
     private func address(_ offset: Int, _ width: Int) -> UnsafeMutableRawPointer {

@@ -58,4 +58,18 @@ import CLinux
         if byteCount != other.byteCount { return false }
         return unsafe clinux_memory_equal(base, other.base, Int64(byteCount))
     }
+
+    /// The integer at `offset`, in bytes from the start. Traps outside its bounds.
+    package func load<Value: FixedWidthInteger & BitwiseCopyable>(_: Value.Type = Value.self, at offset: Int) -> Value {
+        precondition(offset >= 0 && offset <= byteCount - MemoryLayout<Value>.size, "an integer reaches beyond the end")
+        // SAFETY: the bound is checked, and every bit pattern is a value of an integer type.
+        return unsafe base.loadUnaligned(fromByteOffset: offset, as: Value.self)
+    }
+
+    /// Puts `value` at `offset`. Traps outside its bounds.
+    package func store<Value: FixedWidthInteger & BitwiseCopyable>(_ value: Value, at offset: Int) {
+        precondition(offset >= 0 && offset <= byteCount - MemoryLayout<Value>.size, "an integer reaches beyond the end")
+        // SAFETY: the bound is checked.
+        unsafe base.storeBytes(of: value, toByteOffset: offset, as: Value.self)
+    }
 }

@@ -1,0 +1,93 @@
+public import NVMeDriver
+public import Reactors
+import SystemPackage
+
+/// An NVMe controller in this process, made of plain memory: registers, doorbells, queues with phase bits, commands.
+/// The driver works with it as with a device, on any machine, on virtual time too.
+///
+/// It works on one reactor, which visits it on every turn; the driver may be on that one or others.
+public final class SoftController: Sendable {
+    public struct Options: Sendable {
+        public var name = "soft0"
+        public var serialNumber = "SOFT0"
+        public var modelNumber = "swift-bdev soft controller"
+        public var namespaces: [SoftNamespaceOptions] = []
+        /// The most entries of a queue: 2 to 65,536.
+        public var queueEntryLimit = 1024
+        /// I/O queue pairs that it gives.
+        public var queuePairLimit = 16
+        /// MDTS, as a power of two of pages of 4 KiB; 0: no limit.
+        public var transferPageShift: UInt8 = 0
+        /// Whether it takes SGLs.
+        public var hasSGL = false
+        /// DSTRD: each doorbell is 4 << this bytes from the one before.
+        public var doorbellStrideShift = 0
+        public var hasVolatileWriteCache = true
+        /// CAP.TO, in units of 500 ms.
+        public var readyTimeout: UInt8 = 10
+        /// How long it takes to become ready, and to stop.
+        public var readyLatency = Duration.zero
+
+        public init() {}
+    }
+
+    let engine: ReactorConfined<SoftEngine>
+    private let reactor: Reactor
+    private let transport: SoftTransport
+
+    /// Powers it on.
+    ///
+    /// - Throws: `ReactorError` (`resourceExhausted`) when there is no memory for its blocks.
+    public init(_ options: Options, on local: isolated LocalReactor) throws(ReactorError) {
+        let engine = try SoftEngine(options, clock: local.loop.clock)
+        self.engine = ReactorConfined(engine)
+        reactor = local.reactor
+        transport = SoftTransport(options, engine.registers, engine.mapper)
+        engine.poller = local.addPoller(named: "soft NVMe \(options.name)") { engine.poll() }
+    }
+
+    /// Brings the driver up on it, on `reactor`. As `NVMeController`'s own attach; one attachment at a time.
+    public func attach(
+        on reactor: Reactor, options: NVMeController.Options = .init()
+    ) async throws(NVMeError) -> NVMeController {
+        try await NVMeController.attach(transport, on: reactor, options: options)
+    }
+
+    /// Powers it off. The driver must have been detached.
+    public func powerOff() async {
+        let engine = engine
+        await reactor.run { local in
+            if let poller = engine.value.poller { local.remove(poller) }
+            engine.value.poller = nil
+        }
+    }
+}
+
+/// How the driver reaches it.
+final class SoftTransport: ControllerTransport {
+    let name: String
+    let node: Int? = nil
+    let registers: MMIO
+    let domain: DMADomain
+    let vectorCount = 0
+    let isRemoved = false
+
+    init(_ options: SoftController.Options, _ registers: MMIO, _ mapper: SoftMapper) {
+        name = options.name
+        self.registers = registers
+        // Not where this process has its memory, and with a hole, as real machines have them.
+        domain = DMADomain(mapper, usable: [0...0xFEDF_FFFF, 0xFEF0_0000...0x7F_FFFF_FFFF], granule: 4096)
+    }
+
+    func enableInterrupts(count: Int) throws(NVMeError) -> [FileDescriptor] {
+        throw NVMeError(.notSupported, device: name, "a soft controller has no interrupts")
+    }
+
+    func baseAddressRegister(_ number: Int) -> MMIO? { nil }
+
+    func resetFunction() throws(NVMeError) {
+        throw NVMeError(.notSupported, device: name, "a soft controller has no PCI function")
+    }
+
+    func close() {}
+}

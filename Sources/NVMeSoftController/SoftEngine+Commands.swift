@@ -1,0 +1,217 @@
+import NVMeDriver
+import Reactors
+
+extension SoftEngine {
+    // MARK: Admin
+
+    /// Nil: it ends later.
+    func administrate(_ command: SoftCommand) -> NVMeCompletion? {
+        switch command.opcode {
+        case AdminOpcode.identify: return NVMeCompletion(status: identify(command))
+        case AdminOpcode.createCompletionQueue: return NVMeCompletion(status: createCompletionQueue(command))
+        case AdminOpcode.createSubmissionQueue: return NVMeCompletion(status: createSubmissionQueue(command))
+        case AdminOpcode.deleteSubmissionQueue:
+            return NVMeCompletion(status: deleteQueue(command, isSubmission: true))
+        case AdminOpcode.deleteCompletionQueue:
+            return NVMeCompletion(status: deleteQueue(command, isSubmission: false))
+        case AdminOpcode.setFeatures, AdminOpcode.getFeatures: return feature(command)
+        case AdminOpcode.asynchronousEventRequest:
+            eventRequests.append(command.identifier)
+            return nil
+        // Not aborted: bit 0 of the result says so.
+        case AdminOpcode.abort: return NVMeCompletion(result: 1)
+        default: return NVMeCompletion(status: .invalidOpcode)
+        }
+    }
+
+    private func feature(_ command: SoftCommand) -> NVMeCompletion {
+        switch UInt8(truncatingIfNeeded: command[10]) {
+        case 7:
+            let given = UInt64(options.queuePairLimit - 1)
+            return NVMeCompletion(result: given << 16 | given)
+        case 0x0B: return NVMeCompletion()
+        default: return NVMeCompletion(status: .invalidField)
+        }
+    }
+
+    private func identify(_ command: SoftCommand) -> NVMeStatus {
+        let id = command.namespaceID
+        switch command[10] & 0xFF {
+        case 0:
+            guard let namespace = namespaces[id] else { return .invalidNamespace }
+            return send(namespace.identity(), command)
+        case 1: return send(identity(), command)
+        case 2:
+            var data = DataWriter(byteCount: 4096)
+            for (index, each) in namespaces.keys.filter({ $0 > id }).sorted().prefix(1024).enumerated() {
+                data.put(each, at: 4 * index)
+            }
+            return send(data, command)
+        case 3:
+            guard let namespace = namespaces[id] else { return .invalidNamespace }
+            var data = DataWriter(byteCount: 4096)
+            if let uuid = namespace.options.uuid {
+                data.put([3, 16, 0, 0] + uuid, at: 0)
+            }
+            return send(data, command)
+        default: return .invalidField
+        }
+    }
+
+    private func identity() -> DataWriter {
+        var data = DataWriter(byteCount: 4096)
+        data.put(UInt16(0x1B36), at: 0)
+        data.put(options.serialNumber, at: 4, count: 20)
+        data.put(options.modelNumber, at: 24, count: 40)
+        data.put("1.0", at: 64, count: 8)
+        data.put(options.transferPageShift, at: 77)
+        data.put(UInt32(0x0001_0400), at: 80)
+        data.put(UInt8(3), at: 258)
+        data.put(UInt8(3), at: 259)
+        data.put(UInt8(0x66), at: 512)
+        data.put(UInt8(0x44), at: 513)
+        data.put(UInt32(namespaces.keys.max() ?? 1), at: 516)
+        // Compare, dataset management, write zeroes.
+        data.put(UInt16(1 | 4 | 8), at: 520)
+        data.put(UInt8(options.hasVolatileWriteCache ? 1 : 0), at: 525)
+        data.put(UInt32(options.hasSGL ? 1 : 0), at: 536)
+        data.put("nqn.2014-08.org.nvmexpress:uuid:soft", at: 768, count: 256)
+        return data
+    }
+
+    private func send(_ data: DataWriter, _ command: SoftCommand) -> NVMeStatus {
+        guard let pieces = pieces(of: command, byteCount: data.bytes.count) else { return .dataTransferError }
+        var offset = 0
+        for piece in pieces {
+            for index in 0..<piece.byteCount { piece.store(data.bytes[offset + index], at: index) }
+            offset += piece.byteCount
+        }
+        return .success
+    }
+
+    // MARK: I/O
+
+    /// Nil: it ends later.
+    func perform(_ command: SoftCommand) -> NVMeCompletion? {
+        guard let namespace = namespaces[command.namespaceID] else {
+            return NVMeCompletion(status: .invalidNamespace)
+        }
+        switch command.opcode {
+        case IOOpcode.read: return NVMeCompletion(status: transfer(command, namespace, isRead: true))
+        case IOOpcode.write: return NVMeCompletion(status: transfer(command, namespace, isRead: false))
+        case IOOpcode.compare: return NVMeCompletion(status: compare(command, namespace))
+        case IOOpcode.flush: return NVMeCompletion()
+        case IOOpcode.writeZeroes:
+            if !namespace.holds(command.startBlock, command.blockCount) { return NVMeCompletion(status: .lbaOutOfRange) }
+            namespace.blocks(command.startBlock, command.blockCount).zero()
+            return NVMeCompletion()
+        case IOOpcode.datasetManagement: return NVMeCompletion(status: deallocate(command, namespace))
+        default: return NVMeCompletion(status: .invalidOpcode)
+        }
+    }
+
+    private func transfer(_ command: SoftCommand, _ namespace: SoftNamespace, isRead: Bool) -> NVMeStatus {
+        let count = command.blockCount
+        if !namespace.holds(command.startBlock, count) { return .lbaOutOfRange }
+        let blocks = namespace.blocks(command.startBlock, count)
+        let limit = options.transferPageShift == 0 ? Int.max : 4096 << Int(options.transferPageShift)
+        if blocks.byteCount > limit { return .invalidField }
+        guard let pieces = pieces(of: command, byteCount: blocks.byteCount) else { return .dataTransferError }
+        var offset = 0
+        for piece in pieces {
+            let part = blocks.slice(from: offset, count: piece.byteCount)
+            if isRead { piece.copy(from: part) } else { part.copy(from: piece) }
+            offset += piece.byteCount
+        }
+        guard let metadata = namespace.metadata(command.startBlock, count) else { return .success }
+        guard let memory = mapper.memory(at: command.metadataPointer, byteCount: metadata.byteCount) else {
+            return .dataTransferError
+        }
+        if isRead { memory.copy(from: metadata) } else { metadata.copy(from: memory) }
+        return .success
+    }
+
+    private func compare(_ command: SoftCommand, _ namespace: SoftNamespace) -> NVMeStatus {
+        if !namespace.holds(command.startBlock, command.blockCount) { return .lbaOutOfRange }
+        let blocks = namespace.blocks(command.startBlock, command.blockCount)
+        guard let pieces = pieces(of: command, byteCount: blocks.byteCount) else { return .dataTransferError }
+        var offset = 0
+        for piece in pieces {
+            if !piece.contentEquals(blocks.slice(from: offset, count: piece.byteCount)) { return .compareFailure }
+            offset += piece.byteCount
+        }
+        return .success
+    }
+
+    private func deallocate(_ command: SoftCommand, _ namespace: SoftNamespace) -> NVMeStatus {
+        let count = Int(command[10] & 0xFF) + 1
+        guard let pieces = pieces(of: command, byteCount: count * 16) else { return .dataTransferError }
+        var ranges: [(start: UInt64, count: UInt64)] = []
+        for piece in pieces {
+            for offset in stride(from: 0, to: piece.byteCount, by: 16) {
+                ranges.append((piece.load(at: offset + 8), UInt64(piece.load(UInt32.self, at: offset + 4))))
+            }
+        }
+        for range in ranges where !namespace.holds(range.start, range.count) { return .lbaOutOfRange }
+        if command[11] & 4 == 0 { return .success }
+        for range in ranges where range.count > 0 { namespace.blocks(range.start, range.count).zero() }
+        return .success
+    }
+
+    // MARK: Where the data is
+
+    /// The host's memory that a command names, `byteCount` bytes in all; nil when it names what cannot be reached.
+    func pieces(of command: SoftCommand, byteCount: Int) -> [IOMemory]? {
+        command.usesSGL ? descriptors(command, byteCount) : pages(command, byteCount)
+    }
+
+    private func pages(_ command: SoftCommand, _ byteCount: Int) -> [IOMemory]? {
+        var result: [IOMemory] = [], left = byteCount
+        func add(_ address: UInt64) -> Bool {
+            let count = min(left, 4096 - Int(address & 4095))
+            // Only the first may begin inside a page.
+            if !result.isEmpty, address & 4095 != 0 { return false }
+            guard address & 3 == 0, let memory = mapper.memory(at: address, byteCount: count) else { return false }
+            result.append(memory)
+            left -= count
+            return true
+        }
+        if !add(command.dataPointer1) { return nil }
+        if left == 0 { return result }
+        if left <= 4096 { return add(command.dataPointer2) ? result : nil }
+        var list = command.dataPointer2
+        while left > 0 {
+            let isLastOfPage = list & 4095 == 4088
+            guard let entry = mapper.memory(at: list, byteCount: 8)?.load(UInt64.self, at: 0) else { return nil }
+            if isLastOfPage, left > 4096 {
+                list = entry
+                continue
+            }
+            if !add(entry) { return nil }
+            list += 8
+        }
+        return result
+    }
+
+    private func descriptors(_ command: SoftCommand, _ byteCount: Int) -> [IOMemory]? {
+        if !options.hasSGL { return nil }
+        let kind = command.dataPointer2 >> 60, length = Int(command.dataPointer2 & 0xFFFF_FFFF)
+        if kind == 0 {
+            return length < byteCount ? nil : mapper.memory(at: command.dataPointer1, byteCount: byteCount).map { [$0] }
+        }
+        guard kind == 3, length % 16 == 0,
+            let list = mapper.memory(at: command.dataPointer1, byteCount: length)
+        else { return nil }
+        var result: [IOMemory] = [], left = byteCount
+        for offset in stride(from: 0, to: length, by: 16) where left > 0 {
+            let second: UInt64 = list.load(at: offset + 8)
+            let count = min(left, Int(second & 0xFFFF_FFFF))
+            guard second >> 60 == 0, let memory = mapper.memory(at: list.load(at: offset), byteCount: count) else {
+                return nil
+            }
+            result.append(memory)
+            left -= count
+        }
+        return left == 0 ? result : nil
+    }
+}

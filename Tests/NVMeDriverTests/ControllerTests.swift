@@ -1,0 +1,55 @@
+import NVMeDriver
+import NVMeSoftController
+import Reactors
+import SimulatedReactors
+import Testing
+
+@Suite("A controller")
+struct ControllerTests {
+    @Test func `is brought up, says what it is, and is given back`() throws {
+        try simulateSoft { local, soft in
+            let controller = try await soft.attach(on: local.reactor)
+            #expect(await controller.state == .ready)
+            #expect(await controller.identity.serialNumber == "SOFT0")
+            let namespaces = await controller.namespaces
+            #expect(namespaces.map(\.id) == [1, 2])
+            #expect(namespaces.map(\.blockCount) == [4096, 1024])
+            #expect(namespaces.map(\.blockByteCount) == [512, 4096])
+            await controller.detach()
+            #expect(await controller.state == .detached)
+        }
+    }
+
+    @Test func `reads back what was written`() throws {
+        try simulateSoft { local, soft in
+            let controller = try await soft.attach(on: local.reactor)
+            let pair = try await local.makeQueuePair(of: controller)
+            let namespace = await controller.namespaces[1]
+            var written = await local.buffer(byteCount: 8192), found = await local.buffer(byteCount: 8192)
+            for index in 0..<1024 { written.store(UInt64(index) &* 0x9E37_79B9_7F4A_7C15, at: 8 * index) }
+            found.fill(with: 0)
+            try await pair.write(namespace, at: 7, from: written)
+            try await pair.read(namespace, at: 7, into: &found)
+            let isSame = found.contentEquals(written)
+            #expect(isSame)
+            await local.close(pair, of: controller)
+            await controller.detach()
+        }
+    }
+}
+
+/// Runs `body` in a simulation with a soft controller of two namespaces.
+func simulateSoft(
+    seed: UInt64 = .random(in: 1 ... .max), options: SoftController.Options? = nil,
+    _ body: @escaping @Sendable (isolated LocalReactor, SoftController) async throws -> Void
+) throws {
+    let simulation = Simulation(seed: seed)
+    try simulation.run { local in
+        var standard = SoftController.Options()
+        standard.namespaces = [SoftNamespaceOptions(blockCount: 4096), SoftNamespaceOptions(blockCount: 1024)]
+        standard.namespaces[1].dataByteCount = 4096
+        let soft = try SoftController(options ?? standard, on: local)
+        try await body(local, soft)
+        await soft.powerOff()
+    }
+}
