@@ -105,7 +105,14 @@ let tests: [Target] = [
         ]),
     .testTarget(
         name: "NVMeDriverTests",
-        dependencies: ["NVMeDriver", "NVMeSoftController", "Reactors", "SimulatedReactors"]),
+        dependencies: [
+            "CLinux", "NVMeDriver", "NVMeSoftController", "Reactors", "SimulatedReactors",
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
+    // Does something only in the guest that `make vm-test` starts.
+    .testTarget(
+        name: "VMTests",
+        dependencies: ["NVMeDriver", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
