@@ -49,6 +49,12 @@ let libraries: [Target] = [
     .target(
         name: "NVMeSoftController",
         dependencies: ["NVMeDriver", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
+    .target(
+        name: "NVMeBdev",
+        dependencies: [
+            "Bdev", "NVMeDriver", "Reactors", .product(name: "Logging", package: "swift-log"),
+        ],
+        path: "Sources/Modules/NVMe"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
         name: "BdevConfiguration",
@@ -105,7 +111,9 @@ let tests: [Target] = [
         ]),
     .testTarget(
         name: "NVMeDriverTests",
-        dependencies: ["NVMeDriver", "NVMeSoftController", "Reactors", "SimulatedReactors"]),
+        dependencies: [
+            "Bdev", "BdevConformance", "NVMeBdev", "NVMeDriver", "NVMeSoftController", "Reactors", "SimulatedReactors",
+        ]),
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
@@ -137,6 +145,7 @@ let package = Package(
         .library(name: "ErrorBdev", targets: ["ErrorBdev"]),
         .library(name: "ZoneBlockBdev", targets: ["ZoneBlockBdev"]),
         .library(name: "LogBdev", targets: ["LogBdev"]),
+        .library(name: "NVMeBdev", targets: ["NVMeBdev"]),
         .library(
             name: "BdevModules",
             targets: [
