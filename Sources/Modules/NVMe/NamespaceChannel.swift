@@ -105,6 +105,13 @@ final class NamespaceChannel: BdevModuleChannel {
         }
     }
 
+    override func abort(_ token: RequestToken) {
+        let client = ReactorConfined(client), pair = ReactorConfined(pair), controller = attached.controller
+        reactor.local.assumeIsolated { local in
+            local.abort(token: token.rawValue, of: client.value, on: pair.value, of: controller)
+        }
+    }
+
     override func close() async {
         pair.remove(client)
         await attached.leaveQueue(of: reactor)

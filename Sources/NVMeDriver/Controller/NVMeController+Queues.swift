@@ -23,6 +23,10 @@ extension LocalReactor {
         let pair = NVMeQueuePair(id: terms.id, memory: memory, pointers: pointers, reactor: reactor)
         pair.retryDelays = terms.retryDelays
         pair.violation = { [weak controller] what in controller?.report(what) }
+        pair.overdueLimit = controller.options.commandTimeout.map { UInt32(clamping: $0.periods) }
+        pair.overdue = { [weak controller, id = terms.id] command, count in
+            controller?.isOverdue(command, queue: id, count: count)
+        }
         let layout = QueueLayout(
             id: terms.id, entryCount: terms.entryCount, submission: memory.submissionAddress,
             completion: memory.completionAddress, vector: nil)

@@ -101,17 +101,21 @@ extension NVMeController {
     // MARK: Watching
 
     func startAdmin() async {
+        admin.pair.overdueLimit = UInt32(clamping: options.adminTimeout.periods)
+        admin.pair.overdue = { [weak self, limit = options.adminTimeout] command, count in
+            // What ends only when something happens may take as long as that.
+            if count > 0 || command.opcode == AdminOpcode.asynchronousEventRequest { return }
+            self?.report("admin command 0x\(String(command.opcode, radix: 16)) takes longer than \(limit)")
+        }
         let admin = ReactorConfined(admin), name = name
         await reactor.run { local in
             admin.value.startPolling(named: name, on: local) { [weak self] in self?.assumeIsolated { $0.watch() } }
         }
     }
 
-    /// Ten times a second: has it gone, has it failed, does an admin command take too long.
+    /// Ten times a second: has it gone, has it failed.
     private func watch() {
-        let limit = UInt32(clamping: options.adminTimeout.periods)
-        var overdue: SubmissionQueueEntry?
-        admin.pair.scan(limit: limit) { overdue = $0 }
+        admin.pair.scan()
         if state != .ready { return }
         let status = ControllerStatus(rawValue: transport.registers.load32(RegisterOffset.status))
         if status.isGone || transport.isRemoved {
@@ -120,8 +124,6 @@ extension NVMeController {
             Task(executorPreference: reactor.taskExecutor) { await self.giveUp(gone) }
         } else if status.isFatal {
             report("it reports a fatal error (CSTS.CFS)")
-        } else if let overdue, overdue.opcode != AdminOpcode.asynchronousEventRequest {
-            report("admin command 0x\(String(overdue.opcode, radix: 16)) takes longer than \(options.adminTimeout)")
         }
     }
 

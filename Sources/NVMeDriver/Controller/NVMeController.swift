@@ -78,8 +78,8 @@ public actor NVMeController {
     var reserved: Set<UInt16> = []
     /// How many I/O queue pairs the controller gives.
     var pairLimit = 0
-    /// Resets that somebody waits for end together.
-    var isResetWanted = false
+    /// Abort commands under way.
+    var abortCount = 0
 
     struct PairEntry {
         let reactor: Reactor

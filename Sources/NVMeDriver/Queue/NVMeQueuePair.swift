@@ -67,6 +67,10 @@ public final class NVMeQueuePair {
     var epoch: UInt32 = 0
     var injections: [ErrorInjection] = []
     var pollers: [Poller] = []
+    /// After how many periods of the scan a command is overdue; nil: never.
+    var overdueLimit: UInt32?
+    /// Told of a command that is, and how often it has been before.
+    var overdue: ((SubmissionQueueEntry, _ count: UInt8) -> Void)?
     /// CRDT1 to 3 of the controller, in periods of the scan.
     var retryDelays = [1, 1, 1]
     /// Of the async calls.
@@ -259,12 +263,12 @@ public final class NVMeQueuePair {
                 phase ^= 1
             }
             count &+= 1
-            guard slot < memory.slotCount, memory[slot].state == .inFlight else {
-                report(slot)
+            if slot < memory.slotCount, memory[slot].state == .inFlight {
+                inFlight &-= 1
+                end(slot, completion)
+            } else if !endAborted(slot, completion) {
                 break
             }
-            inFlight &-= 1
-            end(slot, completion)
             if state != .connected { return count }
         }
         if count > 0 {
@@ -275,9 +279,18 @@ public final class NVMeQueuePair {
         return count
     }
 
+    /// Of a command that an Abort names, or none at all. Whether it was in flight.
     @inline(never)
-    private func report(_ slot: Int) {
-        violation?("a completion of queue \(id) names command \(slot), which is not in flight")
+    private func endAborted(_ slot: Int, _ completion: NVMeCompletion) -> Bool {
+        guard slot < memory.slotCount, memory[slot].state == .aborting else {
+            violation?("a completion of queue \(id) names command \(slot), which is not in flight")
+            return false
+        }
+        inFlight -= 1
+        statistics.completed &+= 1
+        memory[slot].state = .lingering
+        memory.tell(slot, completion)
+        return true
     }
 
     @inline(__always)
