@@ -20,6 +20,7 @@ extension NVMeController {
         case .removed: throw NVMeError(.removed, device: name, "the controller is gone: it cannot be reset")
         }
         state = .resetting
+        tell(.resetBegan)
         do throws(NVMeError) {
             try await stop()
             await disconnectPairs(resumes: options.resumesAfterReset)
@@ -33,6 +34,7 @@ extension NVMeController {
                 }
             }
             state = .ready
+            tell(.resetEnded)
         } catch {
             await giveUp(error)
             throw error
@@ -68,6 +70,7 @@ extension NVMeController {
         transport.domain.close()
         for entry in pairs { await entry.reactor.run { _ in entry.pair.value.close() } }
         admin.pair.disconnect(resumes: false)
+        tell(state == .removed ? .removed : .failed)
     }
 
     /// Stops the controller and gives the device back: a shutdown notification, so that it saves what it caches, then

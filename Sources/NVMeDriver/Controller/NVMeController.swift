@@ -78,6 +78,8 @@ public actor NVMeController {
     var reserved: Set<UInt16> = []
     /// How many I/O queue pairs the controller gives.
     var pairLimit = 0
+    var eventRequests: EventRequests?
+    var eventHandler: (@Sendable (NVMeEvent) -> Void)?
     /// Abort commands under way.
     var abortCount = 0
 
@@ -153,7 +155,8 @@ public actor NVMeController {
         identity = try await identifyController()
         admin.pair.retryDelays = retryDelays
         try await agreeOnQueues()
-        namespaces = try await identifyNamespaces()
+        if eventRequests == nil { namespaces = try await identifyNamespaces() } else { try await rescan() }
+        try await requestEvents()
     }
 
     /// CRDT1 to 3, which count in the periods of the scan.
