@@ -5,8 +5,8 @@ import Reactors
 
 /// Makes a bdev of each namespace of an NVMe controller that this process drives itself.
 ///
-/// A namespace `id` of a controller attached as `Nvme0` is the bdev `Nvme0n<id>`; its UUID is the namespace's own, where
-/// it has one.
+/// A namespace `id` of a controller attached as `Nvme0` is the bdev `Nvme0n<id>`; its UUID is the namespace's own,
+/// where it has one.
 public final class NVMeModule: BdevModule {
     public let name = "nvme"
     private let host = HostSlot()

@@ -2,8 +2,8 @@ import Logging
 import Reactors
 
 extension NVMeController {
-    /// Calls `handler` with what the controller reports, on the home reactor, one event after another. The one before is
-    /// not called any more; nil: nobody is.
+    /// Calls `handler` with what the controller reports, on the home reactor, one event after another. The one before
+    /// is not called any more; nil: nobody is.
     public func onEvent(_ handler: (@Sendable (NVMeEvent) -> Void)?) { eventHandler = handler }
 
     func tell(_ event: NVMeEvent) { eventHandler?(event) }

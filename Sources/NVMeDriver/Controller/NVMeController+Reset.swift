@@ -6,8 +6,8 @@ extension NVMeController {
     /// (``Options/resumesAfterReset``); queue pairs stay and go on.
     ///
     /// A reset that is asked for while one is under way ends with that one.
-    /// - Throws: `removed`, `closed`, `timedOut`, `controllerFailed`. The controller is `failed` then, or `removed`, and
-    ///   everything that was under way has ended as aborted.
+    /// - Throws: `removed`, `closed`, `timedOut`, `controllerFailed`. The controller is `failed` then, or `removed`,
+    ///   and everything that was under way has ended as aborted.
     public func reset() async throws(NVMeError) {
         switch state {
         case .ready, .failed: break

@@ -1,5 +1,6 @@
 public import Logging
 public import Reactors
+import SystemPackage
 
 /// One NVMe controller, driven from this process.
 ///
@@ -78,6 +79,8 @@ public actor NVMeController {
     var reserved: Set<UInt16> = []
     /// How many I/O queue pairs the controller gives.
     var pairLimit = 0
+    /// By vector; empty: completions are polled for.
+    var interruptEvents: [FileDescriptor] = []
     var eventRequests: EventRequests?
     var eventHandler: (@Sendable (NVMeEvent) -> Void)?
     /// Abort commands under way.
@@ -155,6 +158,7 @@ public actor NVMeController {
         identity = try await identifyController()
         admin.pair.retryDelays = retryDelays
         try await agreeOnQueues()
+        try enableInterrupts()
         if eventRequests == nil { namespaces = try await identifyNamespaces() } else { try await rescan() }
         try await requestEvents()
     }

@@ -199,6 +199,8 @@ extension NVMeQueuePair {
     func stopPolling(on local: isolated LocalReactor) {
         for poller in pollers { local.remove(poller) }
         pollers = []
+        interrupts?.close()
+        interrupts = nil
     }
 }
 

@@ -9,20 +9,6 @@ public import Reactors
 ///
 /// Cost of a command: no allocation, no lock, no system call.
 public final class NVMeQueuePair {
-    /// What has happened so far.
-    public struct Statistics: Sendable, Hashable {
-        /// Commands given to the controller.
-        public var submitted: UInt64 = 0
-        public var completed: UInt64 = 0
-        /// Commands that had to wait for room in the queue.
-        public var queued: UInt64 = 0
-        /// Of the submission queue and of the completion queue.
-        public var submissionDoorbells: UInt64 = 0
-        public var completionDoorbells: UInt64 = 0
-        public var polls: UInt64 = 0
-        public var idlePolls: UInt64 = 0
-    }
-
     /// Whether commands reach the controller.
     public enum State: Sendable, Hashable {
         case connected
@@ -67,6 +53,8 @@ public final class NVMeQueuePair {
     var epoch: UInt32 = 0
     var injections: [ErrorInjection] = []
     var pollers: [Poller] = []
+    /// What wakes the reactor; nil: nothing does, it polls while commands are under way.
+    var interrupts: InterruptWait?
     /// After how many periods of the scan a command is overdue; nil: never.
     var overdueLimit: UInt32?
     /// Told of a command that is, and how often it has been before.
@@ -237,7 +225,7 @@ public final class NVMeQueuePair {
         if needsDoorbell { ringSubmission() }
         if count > 0 { return .busy }
         statistics.idlePolls &+= 1
-        return inFlight > 0 ? .pending : .idle
+        return inFlight > 0 && interrupts == nil ? .pending : .idle
     }
 
     private func ringSubmission() {
