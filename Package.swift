@@ -49,6 +49,12 @@ let libraries: [Target] = [
     .target(
         name: "NVMeSoftController",
         dependencies: ["NVMeDriver", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
+    .target(
+        name: "NVMeBdev",
+        dependencies: [
+            "Bdev", "NVMeDriver", "Reactors", .product(name: "Logging", package: "swift-log"),
+        ],
+        path: "Sources/Modules/NVMe"),
     .target(name: "BdevConformance", dependencies: ["Bdev", "Reactors"], path: "Sources/Conformance"),
     .target(
         name: "BdevConfiguration",
@@ -106,8 +112,8 @@ let tests: [Target] = [
     .testTarget(
         name: "NVMeDriverTests",
         dependencies: [
-            "CLinux", "NVMeDriver", "NVMeSoftController", "Reactors", "SimulatedReactors",
-            .product(name: "SystemPackage", package: "swift-system"),
+            "Bdev", "BdevConformance", "CLinux", "NVMeBdev", "NVMeDriver", "NVMeSoftController", "Reactors",
+            "SimulatedReactors", .product(name: "SystemPackage", package: "swift-system"),
         ]),
     // Does something only in the guest that `make vm-test` starts.
     .testTarget(
@@ -144,6 +150,7 @@ let package = Package(
         .library(name: "ErrorBdev", targets: ["ErrorBdev"]),
         .library(name: "ZoneBlockBdev", targets: ["ZoneBlockBdev"]),
         .library(name: "LogBdev", targets: ["LogBdev"]),
+        .library(name: "NVMeBdev", targets: ["NVMeBdev"]),
         .library(
             name: "BdevModules",
             targets: [

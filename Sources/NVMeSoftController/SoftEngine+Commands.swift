@@ -102,7 +102,9 @@ extension SoftEngine {
         case IOOpcode.compare: return NVMeCompletion(status: compare(command, namespace))
         case IOOpcode.flush: return NVMeCompletion()
         case IOOpcode.writeZeroes:
-            if !namespace.holds(command.startBlock, command.blockCount) { return NVMeCompletion(status: .lbaOutOfRange) }
+            if !namespace.holds(command.startBlock, command.blockCount) {
+                return NVMeCompletion(status: .lbaOutOfRange)
+            }
             namespace.blocks(command.startBlock, command.blockCount).zero()
             return NVMeCompletion()
         case IOOpcode.datasetManagement: return NVMeCompletion(status: deallocate(command, namespace))

@@ -102,7 +102,8 @@ final class SoftEngine {
     // MARK: Queues
 
     private func doorbell(_ id: Int, completion: Bool) -> Int {
-        let value = registers.load32(Self.doorbells + (2 * id + (completion ? 1 : 0)) * (4 << options.doorbellStrideShift))
+        let value = registers.load32(
+            Self.doorbells + (2 * id + (completion ? 1 : 0)) * (4 << options.doorbellStrideShift))
         return Int(value)
     }
 

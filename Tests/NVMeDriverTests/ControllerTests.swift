@@ -37,19 +37,3 @@ struct ControllerTests {
         }
     }
 }
-
-/// Runs `body` in a simulation with a soft controller of two namespaces.
-func simulateSoft(
-    seed: UInt64 = .random(in: 1 ... .max), options: SoftController.Options? = nil,
-    _ body: @escaping @Sendable (isolated LocalReactor, SoftController) async throws -> Void
-) throws {
-    let simulation = Simulation(seed: seed)
-    try simulation.run { local in
-        var standard = SoftController.Options()
-        standard.namespaces = [SoftNamespaceOptions(blockCount: 4096), SoftNamespaceOptions(blockCount: 1024)]
-        standard.namespaces[1].dataByteCount = 4096
-        let soft = try SoftController(options ?? standard, on: local)
-        try await body(local, soft)
-        await soft.powerOff()
-    }
-}

@@ -1,5 +1,6 @@
 import Logging
 public import Reactors
+import SystemPackage
 
 extension LocalReactor {
     /// Makes a queue pair of `controller` for this reactor, and polls it from now on.
@@ -23,11 +24,18 @@ extension LocalReactor {
         let pair = NVMeQueuePair(id: terms.id, memory: memory, pointers: pointers, reactor: reactor)
         pair.retryDelays = terms.retryDelays
         pair.violation = { [weak controller] what in controller?.report(what) }
+        pair.overdueLimit = controller.options.commandTimeout.map { UInt32(clamping: $0.periods) }
+        pair.overdue = { [weak controller, id = terms.id] command, count in
+            controller?.isOverdue(command, queue: id, count: count)
+        }
         let layout = QueueLayout(
             id: terms.id, entryCount: terms.entryCount, submission: memory.submissionAddress,
-            completion: memory.completionAddress, vector: nil)
+            completion: memory.completionAddress, vector: terms.interrupt?.vector)
         let doorbells = try await controller.connect(layout, reactor, ReactorConfined(pair))
         pair.connect(doorbells)
+        if let event = terms.interrupt?.event, let count = allocateBuffer(byteCount: 8) {
+            pair.interrupts = InterruptWait(on: loop.ringOrThreads().0, event: event, count: count)
+        }
         pair.startPolling(named: controller.name, on: self)
         return pair
     }
@@ -50,6 +58,8 @@ extension NVMeController {
         let hasSGL: Bool
         let needsAlignedSGL: Bool
         let retryDelays: [Int]
+        /// The vector of the pair's own, and the event that it signals; nil: completions are polled for.
+        let interrupt: (vector: Int, event: FileDescriptor)?
     }
 
     func reserveQueue() throws(NVMeError) -> QueueTerms {
@@ -66,7 +76,18 @@ extension NVMeController {
         return QueueTerms(
             id: id, entryCount: min(max(2, options.queueEntryCount), capabilities.queueEntryLimit),
             pageByteCount: capabilities.pageByteCounts.lowerBound, hasSGL: identity.hasSGL,
-            needsAlignedSGL: identity.needsAlignedSGL, retryDelays: retryDelays)
+            needsAlignedSGL: identity.needsAlignedSGL, retryDelays: retryDelays,
+            interrupt: Int(id) < interruptEvents.count ? (Int(id), interruptEvents[Int(id)]) : nil)
+    }
+
+    /// One vector for the admin queue, and one for each queue pair as far as there are any: the others poll.
+    func enableInterrupts() throws(NVMeError) {
+        if !options.usesInterrupts || !interruptEvents.isEmpty { return }
+        let count = min(transport.vectorCount, pairLimit + 1)
+        if count < 2 {
+            return logger.notice("\(name): the device has \(transport.vectorCount) interrupts: queues are polled")
+        }
+        interruptEvents = try transport.enableInterrupts(count: count)
     }
 
     func releaseQueue(_ id: UInt16) { reserved.remove(id) }

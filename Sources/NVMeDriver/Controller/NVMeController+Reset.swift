@@ -6,8 +6,8 @@ extension NVMeController {
     /// (``Options/resumesAfterReset``); queue pairs stay and go on.
     ///
     /// A reset that is asked for while one is under way ends with that one.
-    /// - Throws: `removed`, `closed`, `timedOut`, `controllerFailed`. The controller is `failed` then, or `removed`, and
-    ///   everything that was under way has ended as aborted.
+    /// - Throws: `removed`, `closed`, `timedOut`, `controllerFailed`. The controller is `failed` then, or `removed`,
+    ///   and everything that was under way has ended as aborted.
     public func reset() async throws(NVMeError) {
         switch state {
         case .ready, .failed: break
@@ -20,6 +20,7 @@ extension NVMeController {
         case .removed: throw NVMeError(.removed, device: name, "the controller is gone: it cannot be reset")
         }
         state = .resetting
+        tell(.resetBegan)
         do throws(NVMeError) {
             try await stop()
             await disconnectPairs(resumes: options.resumesAfterReset)
@@ -33,6 +34,7 @@ extension NVMeController {
                 }
             }
             state = .ready
+            tell(.resetEnded)
         } catch {
             await giveUp(error)
             throw error
@@ -68,6 +70,7 @@ extension NVMeController {
         transport.domain.close()
         for entry in pairs { await entry.reactor.run { _ in entry.pair.value.close() } }
         admin.pair.disconnect(resumes: false)
+        tell(state == .removed ? .removed : .failed)
     }
 
     /// Stops the controller and gives the device back: a shutdown notification, so that it saves what it caches, then
@@ -101,17 +104,21 @@ extension NVMeController {
     // MARK: Watching
 
     func startAdmin() async {
+        admin.pair.overdueLimit = UInt32(clamping: options.adminTimeout.periods)
+        admin.pair.overdue = { [weak self, limit = options.adminTimeout] command, count in
+            // What ends only when something happens may take as long as that.
+            if count > 0 || command.opcode == AdminOpcode.asynchronousEventRequest { return }
+            self?.report("admin command 0x\(String(command.opcode, radix: 16)) takes longer than \(limit)")
+        }
         let admin = ReactorConfined(admin), name = name
         await reactor.run { local in
             admin.value.startPolling(named: name, on: local) { [weak self] in self?.assumeIsolated { $0.watch() } }
         }
     }
 
-    /// Ten times a second: has it gone, has it failed, does an admin command take too long.
+    /// Ten times a second: has it gone, has it failed.
     private func watch() {
-        let limit = UInt32(clamping: options.adminTimeout.periods)
-        var overdue: SubmissionQueueEntry?
-        admin.pair.scan(limit: limit) { overdue = $0 }
+        admin.pair.scan()
         if state != .ready { return }
         let status = ControllerStatus(rawValue: transport.registers.load32(RegisterOffset.status))
         if status.isGone || transport.isRemoved {
@@ -120,8 +127,6 @@ extension NVMeController {
             Task(executorPreference: reactor.taskExecutor) { await self.giveUp(gone) }
         } else if status.isFatal {
             report("it reports a fatal error (CSTS.CFS)")
-        } else if let overdue, overdue.opcode != AdminOpcode.asynchronousEventRequest {
-            report("admin command 0x\(String(overdue.opcode, radix: 16)) takes longer than \(options.adminTimeout)")
         }
     }
 

@@ -1,5 +1,6 @@
 public import Logging
 public import Reactors
+import SystemPackage
 
 /// One NVMe controller, driven from this process.
 ///
@@ -78,8 +79,12 @@ public actor NVMeController {
     var reserved: Set<UInt16> = []
     /// How many I/O queue pairs the controller gives.
     var pairLimit = 0
-    /// Resets that somebody waits for end together.
-    var isResetWanted = false
+    /// By vector; empty: completions are polled for.
+    var interruptEvents: [FileDescriptor] = []
+    var eventRequests: EventRequests?
+    var eventHandler: (@Sendable (NVMeEvent) -> Void)?
+    /// Abort commands under way.
+    var abortCount = 0
 
     struct PairEntry {
         let reactor: Reactor
@@ -153,7 +158,9 @@ public actor NVMeController {
         identity = try await identifyController()
         admin.pair.retryDelays = retryDelays
         try await agreeOnQueues()
-        namespaces = try await identifyNamespaces()
+        try enableInterrupts()
+        if eventRequests == nil { namespaces = try await identifyNamespaces() } else { try await rescan() }
+        try await requestEvents()
     }
 
     /// CRDT1 to 3, which count in the periods of the scan.

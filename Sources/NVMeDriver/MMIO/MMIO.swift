@@ -1,8 +1,8 @@
 import CLinux
 package import Reactors
 
-// SAFETY (below): whoever makes an MMIO keeps its mapping until nobody uses it any more; every access is checked against
-// its size and is aligned to its own width.
+// SAFETY (below): whoever makes an MMIO keeps its mapping until nobody uses it any more; every access is checked
+// against its size and is aligned to its own width.
 
 /// Memory that a device shares: a base address register, a controller memory buffer, or what stands for one in a soft
 /// controller. The only place where registers are loaded and stored.

@@ -136,6 +136,10 @@ import Reactors
         /// Accepted, and waiting for room in the queue.
         case waiting
         case inFlight
+        /// In flight, and an Abort command that names it is under way.
+        case aborting
+        /// Has ended, but the Abort command that names it has not: its identifier must not be used again yet.
+        case lingering
         /// Failed by the driver's own doing; will be told.
         case failed
     }
@@ -152,8 +156,8 @@ import Reactors
     var retries: UInt8 = 0
     /// The first of two fused commands: the next one in the waiting list goes with it.
     var isFusedFirst = false
-    /// The time-out policy has dealt with it.
-    var isOverdue = false
+    /// How often the time-out policy has dealt with it.
+    var overdueCount: UInt8 = 0
 
     /// Takes a free one for a command.
     @inline(__always)
@@ -164,7 +168,7 @@ import Reactors
         self.token = token
         retries = 0
         isFusedFirst = false
-        isOverdue = false
+        overdueCount = 0
     }
 
     /// Whether `client` gave it.
@@ -174,6 +178,14 @@ import Reactors
 }
 
 extension QueueMemory {
+    /// Tells a request's client, and keeps the request.
+    func tell(_ slot: Int, _ completion: NVMeCompletion) {
+        // SAFETY: the queue pair keeps the client while it has commands here.
+        unsafe slots[slot].client?._withUnsafeGuaranteedRef {
+            unsafe $0.commandCompleted(token: slots[slot].token, completion)
+        }
+    }
+
     /// Makes a request free, and tells its client. The client may take it again at once.
     @inline(__always)
     func end(_ slot: Int, next: Int32, _ completion: NVMeCompletion) {

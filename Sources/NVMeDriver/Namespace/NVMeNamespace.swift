@@ -29,4 +29,15 @@ public struct NVMeNamespace: Hashable, Sendable {
     public var blockCount: UInt64 { identity.blockCount }
     /// Of separate metadata, in bytes for each block; 0: there is none, or it lies behind the data.
     public var separateMetadataByteCount: Int { identity.isMetadataInterleaved ? 0 : format.metadataByteCount }
+
+    /// Whether it is the same as `other`, however much of it is in use (NUSE changes with each write).
+    func isSame(as other: NVMeNamespace) -> Bool {
+        let usage = 16..<24
+        func rest(_ namespace: NVMeNamespace) -> [UInt8] {
+            var data = namespace.identity.data
+            for index in usage where index < data.count { data[index] = 0 }
+            return data
+        }
+        return id == other.id && commandSet == other.commandSet && uuid == other.uuid && rest(self) == rest(other)
+    }
 }

@@ -44,7 +44,8 @@ extension NVMeQueuePair {
         if block >= namespace.blockCount || UInt64(count) > namespace.blockCount - block {
             throw NVMeError(
                 .outOfRange,
-                "blocks \(block) to \(block &+ UInt64(count) &- 1) are not all within the \(namespace.blockCount) there are")
+                "blocks \(block) to \(block &+ UInt64(count) &- 1) are not all within the \(namespace.blockCount) there are"
+            )
         }
         var command = SubmissionQueueEntry(opcode: opcode, namespaceID: namespace.id)
         command.startBlock = block

@@ -37,10 +37,15 @@ extension NVMeQueuePair {
         state = .disconnected
         doorbells = nil
         needsDoorbell = false
-        for slot in 0..<memory.slotCount where memory[slot].state == .inFlight {
-            inFlight -= 1
-            if resumes { wait(slot) } else { fail(slot, .abortedBySubmissionQueueDeletion) }
+        for slot in 0..<memory.slotCount {
+            switch memory[slot].state {
+            case .inFlight where resumes: wait(slot)
+            case .inFlight, .aborting: fail(slot, .abortedBySubmissionQueueDeletion)
+            case .lingering: free(slot)
+            case .free, .waiting, .failed: continue
+            }
         }
+        inFlight = 0
         memory.clear()
         tail = 0
         head = 0
@@ -77,8 +82,8 @@ extension NVMeQueuePair {
         return true
     }
 
-    /// Visited once in a period. Says which commands have been with the controller for `limit` periods.
-    func scan(limit: UInt32?, overdue: (_ command: SubmissionQueueEntry) -> Void) {
+    /// Visited once in a period: retries what is due, and says what has been with the controller for too long.
+    func scan() {
         epoch &+= 1
         if !delayed.isEmpty {
             let due = delayed.filter { $0.epoch <= epoch }
@@ -86,12 +91,75 @@ extension NVMeQueuePair {
             for each in due { wait(each.slot) }
             startWaiting()
         }
-        guard let limit, inFlight > 0 else { return }
-        for slot in 0..<memory.slotCount where memory[slot].state == .inFlight && !memory[slot].isOverdue {
-            if epoch &- memory[slot].epoch <= limit { continue }
-            memory[slot].isOverdue = true
-            overdue(memory[slot].command)
+        guard let overdueLimit, inFlight > 0 else { return }
+        for slot in 0..<memory.slotCount where memory[slot].state == .inFlight || memory[slot].state == .aborting {
+            let count = memory[slot].overdueCount
+            if epoch &- memory[slot].epoch <= overdueLimit &* (UInt32(count) &+ 1) { continue }
+            memory[slot].overdueCount &+= 1
+            overdue?(memory[slot].command, count)
         }
+    }
+
+    // MARK: Aborting
+
+    /// Gives up the commands that `client` gave with `token`. Those that wait end as aborted; of those that are with
+    /// the controller the identifiers are returned, to be named in an Abort command, and then to be given to
+    /// ``abortEnded(_:)``.
+    func beginAbort(token: UInt64, of client: NVMeClient) -> [UInt16] {
+        var inFlight: [UInt16] = []
+        var waiting: [Int] = []
+        for slot in 0..<memory.slotCount where memory[slot].token == token && memory[slot].belongs(to: client) {
+            switch memory[slot].state {
+            case .inFlight:
+                memory[slot].state = .aborting
+                inFlight.append(UInt16(slot))
+            case .waiting: waiting.append(slot)
+            case .free, .aborting, .lingering, .failed: continue
+            }
+        }
+        for slot in waiting {
+            removeWaiting(slot)
+            fail(slot, .abortRequested)
+        }
+        return inFlight
+    }
+
+    /// The same for one command, by its identifier. Whether it is with the controller.
+    func beginAbort(_ identifier: UInt16) -> Bool {
+        let slot = Int(identifier)
+        guard slot < memory.slotCount, memory[slot].state == .inFlight else { return false }
+        memory[slot].state = .aborting
+        return true
+    }
+
+    /// The Abort command has ended, whatever it did: the identifier may be used again, when its command has ended too.
+    func abortEnded(_ identifier: UInt16) {
+        let slot = Int(identifier)
+        switch memory[slot].state {
+        case .aborting: memory[slot].state = .inFlight
+        case .lingering: free(slot)
+        case .free, .waiting, .inFlight, .failed: return
+        }
+    }
+
+    private func free(_ slot: Int) {
+        memory[slot].state = .free
+        memory[slot].next = firstFree
+        firstFree = Int32(slot)
+        outstanding -= 1
+    }
+
+    private func removeWaiting(_ slot: Int) {
+        delayed.removeAll { $0.slot == slot }
+        var before: Int32 = -1, at = waitingFirst
+        while at >= 0, Int(at) != slot {
+            before = at
+            at = memory[Int(at)].next
+        }
+        if at < 0 { return }
+        let next = memory[slot].next
+        if before < 0 { waitingFirst = next } else { memory[Int(before)].next = next }
+        if waitingLast == at { waitingLast = before }
     }
 
     // MARK: Injected errors
@@ -121,7 +189,7 @@ extension NVMeQueuePair {
         pollers = [
             poller,
             local.addPoller(named: "nvme scan \(name) queue \(id)", every: Self.scanPeriod) { [unowned self] in
-                scan(limit: nil) { _ in }
+                scan()
                 return .idle
             },
         ]
@@ -131,6 +199,8 @@ extension NVMeQueuePair {
     func stopPolling(on local: isolated LocalReactor) {
         for poller in pollers { local.remove(poller) }
         pollers = []
+        interrupts?.close()
+        interrupts = nil
     }
 }
 

@@ -9,20 +9,6 @@ public import Reactors
 ///
 /// Cost of a command: no allocation, no lock, no system call.
 public final class NVMeQueuePair {
-    /// What has happened so far.
-    public struct Statistics: Sendable, Hashable {
-        /// Commands given to the controller.
-        public var submitted: UInt64 = 0
-        public var completed: UInt64 = 0
-        /// Commands that had to wait for room in the queue.
-        public var queued: UInt64 = 0
-        /// Of the submission queue and of the completion queue.
-        public var submissionDoorbells: UInt64 = 0
-        public var completionDoorbells: UInt64 = 0
-        public var polls: UInt64 = 0
-        public var idlePolls: UInt64 = 0
-    }
-
     /// Whether commands reach the controller.
     public enum State: Sendable, Hashable {
         case connected
@@ -67,6 +53,12 @@ public final class NVMeQueuePair {
     var epoch: UInt32 = 0
     var injections: [ErrorInjection] = []
     var pollers: [Poller] = []
+    /// What wakes the reactor; nil: nothing does, it polls while commands are under way.
+    var interrupts: InterruptWait?
+    /// After how many periods of the scan a command is overdue; nil: never.
+    var overdueLimit: UInt32?
+    /// Told of a command that is, and how often it has been before.
+    var overdue: ((SubmissionQueueEntry, _ count: UInt8) -> Void)?
     /// CRDT1 to 3 of the controller, in periods of the scan.
     var retryDelays = [1, 1, 1]
     /// Of the async calls.
@@ -233,7 +225,7 @@ public final class NVMeQueuePair {
         if needsDoorbell { ringSubmission() }
         if count > 0 { return .busy }
         statistics.idlePolls &+= 1
-        return inFlight > 0 ? .pending : .idle
+        return inFlight > 0 && interrupts == nil ? .pending : .idle
     }
 
     private func ringSubmission() {
@@ -259,12 +251,12 @@ public final class NVMeQueuePair {
                 phase ^= 1
             }
             count &+= 1
-            guard slot < memory.slotCount, memory[slot].state == .inFlight else {
-                report(slot)
+            if slot < memory.slotCount, memory[slot].state == .inFlight {
+                inFlight &-= 1
+                end(slot, completion)
+            } else if !endAborted(slot, completion) {
                 break
             }
-            inFlight &-= 1
-            end(slot, completion)
             if state != .connected { return count }
         }
         if count > 0 {
@@ -275,9 +267,18 @@ public final class NVMeQueuePair {
         return count
     }
 
+    /// Of a command that an Abort names, or none at all. Whether it was in flight.
     @inline(never)
-    private func report(_ slot: Int) {
-        violation?("a completion of queue \(id) names command \(slot), which is not in flight")
+    private func endAborted(_ slot: Int, _ completion: NVMeCompletion) -> Bool {
+        guard slot < memory.slotCount, memory[slot].state == .aborting else {
+            violation?("a completion of queue \(id) names command \(slot), which is not in flight")
+            return false
+        }
+        inFlight -= 1
+        statistics.completed &+= 1
+        memory[slot].state = .lingering
+        memory.tell(slot, completion)
+        return true
     }
 
     @inline(__always)

@@ -15,8 +15,8 @@ public struct LBAFormat: Hashable, Sendable {
     }
 }
 
-/// What a namespace of the NVM command set, or one that builds on it, says of itself (NVM Command Set Specification 1.0,
-/// figure 97).
+/// What a namespace of the NVM command set, or one that builds on it, says of itself (NVM Command Set Specification
+/// 1.0, figure 97).
 public struct IdentifyNamespace: Hashable, Sendable {
     /// The 4,096 bytes as the controller gave them.
     public let data: [UInt8]

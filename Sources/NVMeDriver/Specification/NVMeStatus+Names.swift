@@ -1,6 +1,6 @@
 extension NVMeStatus {
-    /// By type and code, as NVM Express Base Specification 2.0 (figures 94 to 98) and the NVM and Zoned Namespace command
-    /// sets name them.
+    /// By type and code, as NVM Express Base Specification 2.0 (figures 94 to 98) and the NVM and Zoned Namespace
+    /// command sets name them.
     static let names: [UInt16: String] = [
         0x000: "successful completion",
         0x001: "invalid command opcode",

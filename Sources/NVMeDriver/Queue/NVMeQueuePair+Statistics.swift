@@ -1,0 +1,15 @@
+extension NVMeQueuePair {
+    /// What has happened so far.
+    public struct Statistics: Sendable, Hashable {
+        /// Commands given to the controller.
+        public var submitted: UInt64 = 0
+        public var completed: UInt64 = 0
+        /// Commands that had to wait for room in the queue.
+        public var queued: UInt64 = 0
+        /// Of the submission queue and of the completion queue.
+        public var submissionDoorbells: UInt64 = 0
+        public var completionDoorbells: UInt64 = 0
+        public var polls: UInt64 = 0
+        public var idlePolls: UInt64 = 0
+    }
+}
