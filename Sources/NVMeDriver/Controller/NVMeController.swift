@@ -99,7 +99,8 @@ public actor NVMeController {
                 .removed, device: transport.name, "the controller does not answer: its registers read as ones")
         }
         let capabilities = ControllerCapabilities(rawValue: registers.load64(RegisterOffset.capabilities))
-        if capabilities.isAdministrativeOnly || !capabilities.hasNVMCommandSet {
+        // Bit 7 alone says nothing: there are controllers that set it beside the others.
+        if !capabilities.hasNVMCommandSet {
             throw NVMeError(.notSupported, device: transport.name, "the controller has no NVM command set")
         }
         self.transport = transport
