@@ -25,7 +25,7 @@ export JOBS FILE
 .PHONY: help
 help: ## List the targets
 	@echo 'make TARGET [FILE=path] [JOBS=2] [ARGS=…]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: run
 run: ## Build bdevperf in release and run its demonstration: null, RAM and a real file (FILE=path for your own)
@@ -38,6 +38,18 @@ test: ## Build in debug and run every test
 	@Scripts/setup build test
 	$(SWIFT) build --build-tests -j $(JOBS)
 	@Scripts/run-tests --skip-build
+
+.PHONY: vm-test
+vm-test: ## Test the NVMe driver in a guest with an IOMMU and real (emulated) controllers; installs QEMU
+	@Scripts/setup build vm
+	$(SWIFT) build --build-tests -j $(JOBS)
+	@Scripts/vm-test
+
+.PHONY: vm-test-fast
+vm-test-fast: ## The part of it that takes three minutes: what CI runs
+	@Scripts/setup build vm
+	$(SWIFT) build --build-tests -j $(JOBS)
+	@Scripts/vm-test --fast
 
 .PHONY: lint
 lint: ## Check the formatting (swift-format, strict) and the rules of the code (Tests/LintTests)

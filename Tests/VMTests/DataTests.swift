@@ -24,7 +24,8 @@ extension GuestTests {
         try await withController(drive) { local, controller in
             let pair = try await local.makeQueuePair(of: controller)
             let namespace = try #require(await controller.namespaces.first)
-            let limit = await controller.transferByteLimit
+            // QEMU cannot have a file read into more than 1,024 pieces, and makes one of each extended block.
+            let limit = await drive == "extended" ? 1 << 17 : controller.transferByteLimit
             let blocks = min(limit, 1 << 20) / namespace.blockByteCount, total = (1 << 20) / namespace.blockByteCount
             var written = await local.buffer(byteCount: blocks * namespace.blockByteCount)
             var found = await local.buffer(byteCount: blocks * namespace.blockByteCount)

@@ -4,7 +4,9 @@ import Reactors
 import Testing
 
 /// All tests that need the guest: one after the other, since they share its drives.
-@Suite("In the guest", .serialized, .enabled(if: Guest.isHere, "these need real controllers: run `make vm-test`"))
+@Suite(
+    "In the guest", .serialized,
+    .enabled(if: Guest.isHere && !Guest.isOrdinaryUser, "these need real controllers: run `make vm-test`"))
 struct GuestTests {}
 
 /// What `Scripts/vm` says about the machine it has booted.
@@ -12,6 +14,8 @@ enum Guest {
     private static let environment = ProcessInfo.processInfo.environment
 
     static let isHere = environment["BDEV_GUEST"] == "1"
+    /// Without the rights of root.
+    static let isOrdinaryUser = isHere && geteuid() != 0
 
     /// The PCI addresses of its drives by their names, which are also their serial numbers.
     static let drives: [String: PCIAddress] = {
