@@ -74,8 +74,7 @@ final class AttachedController: Sendable {
         var geometry = BdevGeometry(blockByteCount: namespace.blockByteCount, blockCount: namespace.blockCount)
         // PRP entries name words.
         geometry.memoryAlignment = 4
-        let transferLimit = await controller.transferByteLimit / namespace.blockByteCount
-        geometry.transferBlockCountLimit = UInt64(min(transferLimit, 65_536))
+        geometry.transferBlockCountLimit = UInt64(namespace.transferBlockCountLimit)
         // What one list names of pieces that do not lie at pages' borders.
         if identity.hasSGL {
             geometry.segmentCountLimit = 256

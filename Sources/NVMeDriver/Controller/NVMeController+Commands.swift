@@ -98,10 +98,13 @@ extension NVMeController {
     func identifyNamespace(_ id: UInt32) async throws(NVMeError) -> NVMeNamespace? {
         let data = try await identify(0, namespaceID: id)
         let descriptors = try await descriptors(of: id)
+        let zones =
+            descriptors.commandSet == 2
+            ? DataReader(bytes: try await identify(5, namespaceID: id, commandSet: 2)) : nil
         guard
             let namespace = NVMeNamespace(
                 id: id, identity: IdentifyNamespace(data: data), commandSet: descriptors.commandSet,
-                uuid: descriptors.uuid)
+                uuid: descriptors.uuid, transferByteLimit: transferByteLimit, zones: zones)
         else {
             logger.warning("\(name): namespace \(id) says of itself what cannot be; it is left out")
             return nil

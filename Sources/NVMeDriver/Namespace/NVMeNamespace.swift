@@ -12,17 +12,31 @@ public struct NVMeNamespace: Hashable, Sendable {
     /// Bytes from one block to the next in memory: data, and metadata where it lies behind it.
     public let blockByteCount: Int
 
-    /// Nil for data that makes no sense: no such format, blocks of an impossible size, none at all.
-    init?(id: UInt32, identity: IdentifyNamespace, commandSet: UInt8, uuid: [UInt8]?) {
+    /// The most blocks of one command that moves data: 1 to 65,536.
+    public let transferBlockCountLimit: Int
+
+    /// What it says of its zones; nil: it has none.
+    public let zones: IdentifyZones?
+
+    /// `transferByteLimit`: of the controller. `zones`: its identity in the zoned command set, where it is of that. Nil for data that makes no sense: no such format, blocks of an impossible size, none at all.
+    init?(
+        id: UInt32, identity: IdentifyNamespace, commandSet: UInt8, uuid: [UInt8]?, transferByteLimit: Int,
+        zones: DataReader? = nil
+    ) {
         let formats = identity.formats
         guard identity.formatIndex < formats.count else { return nil }
         let format = formats[identity.formatIndex]
         if format.dataByteCount == 0 || identity.blockCount == 0 { return nil }
+        let zoned = zones.map { IdentifyZones($0, formatIndex: identity.formatIndex) }
+        if let zoned, zoned.zoneBlockCount == 0 || zoned.zoneBlockCount > identity.blockCount { return nil }
+        self.zones = zoned
         self.id = id
         self.identity = identity
         self.commandSet = commandSet
         self.uuid = uuid
         self.format = format
+        transferBlockCountLimit = min(
+            65_536, max(1, transferByteLimit / (format.dataByteCount + format.metadataByteCount)))
         blockByteCount = format.dataByteCount + (identity.isMetadataInterleaved ? format.metadataByteCount : 0)
     }
 

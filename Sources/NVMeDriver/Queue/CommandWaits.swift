@@ -4,7 +4,10 @@ import Reactors
 final class CommandWaits: NVMeClient {
     private struct Wait {
         let spot: ParkingSpot
-        var completion: NVMeCompletion?
+        /// Commands that have not ended.
+        var left = 0
+        /// What the first that failed ended with, or the last that did not.
+        var completion = NVMeCompletion()
     }
 
     /// A command for which no request was free.
@@ -16,7 +19,7 @@ final class CommandWaits: NVMeClient {
     }
 
     private let loop: ReactorLoop
-    private let reactor: Reactor
+    let reactor: Reactor
     private unowned let pair: NVMeQueuePair
     private var waits: [Wait] = []
     private var free: [Int] = []
@@ -31,9 +34,10 @@ final class CommandWaits: NVMeClient {
 
     override func commandCompleted(token: UInt64, _ completion: NVMeCompletion) {
         let index = Int(token)
-        waits[index].completion = completion
-        // It may not have come as far as its wait.
-        if loop.isParked(at: waits[index].spot) { loop.unpark(waits[index].spot) }
+        if waits[index].completion.status.isSuccess { waits[index].completion = completion }
+        waits[index].left -= 1
+        // The task may not have come as far as its wait.
+        if waits[index].left == 0, loop.isParked(at: waits[index].spot) { loop.unpark(waits[index].spot) }
     }
 
     override func queueHasRoom() {
@@ -49,21 +53,51 @@ final class CommandWaits: NVMeClient {
 
     /// Gives a command, and suspends the task until it has ended. The memory is the caller's, who waits.
     nonisolated(nonsending) func run(
-        _ command: SubmissionQueueEntry, data: IOMemory?, metadata: IOMemory?
+        _ command: SubmissionQueueEntry, data: IOMemory? = nil, metadata: IOMemory? = nil
     ) async -> NVMeCompletion {
         let index = take()
-        let each = Pending(index: index, command: command, data: data, metadata: metadata)
+        give(Pending(index: index, command: command, data: data, metadata: metadata))
+        return await end(index)
+    }
+
+    /// Gives a command in parts, all at once, and suspends the task until all have ended. What the first that failed
+    /// ended with.
+    nonisolated(nonsending) func run(
+        _ command: SubmissionQueueEntry, parts: BlockParts, data: IOMemory?, metadata: IOMemory?
+    ) async -> NVMeCompletion {
+        let index = take()
+        var part = command, parts = parts, place = 0, metadataPlace = 0
+        while let (start, count) = parts.next() {
+            part.startBlock = start
+            part.cdw12 = command.cdw12 & ~0xFFFF | UInt32(count - 1)
+            let byteCount = count * parts.blockByteCount, metadataByteCount = count * parts.metadataByteCount
+            give(
+                Pending(
+                    index: index, command: part, data: data?.slice(from: place, count: byteCount),
+                    metadata: metadata?.slice(from: metadataPlace, count: metadataByteCount)))
+            place += byteCount
+            metadataPlace += metadataByteCount
+        }
+        return await end(index)
+    }
+
+    private func give(_ each: Pending) {
+        waits[each.index].left += 1
         if !pending.isEmpty || !submit(each) { pending.append(each) }
-        while waits[index].completion == nil { await reactor.park(at: waits[index].spot) }
-        let completion = waits[index].completion!
-        waits[index].completion = nil
+    }
+
+    private nonisolated(nonsending) func end(_ index: Int) async -> NVMeCompletion {
+        while waits[index].left > 0 { await reactor.park(at: waits[index].spot) }
         free.append(index)
-        return completion
+        return waits[index].completion
     }
 
     private func take() -> Int {
-        if let index = free.popLast() { return index }
-        waits.append(Wait(spot: loop.makeSpot(), completion: nil))
+        if let index = free.popLast() {
+            waits[index].completion = NVMeCompletion()
+            return index
+        }
+        waits.append(Wait(spot: loop.makeSpot()))
         return waits.count - 1
     }
 

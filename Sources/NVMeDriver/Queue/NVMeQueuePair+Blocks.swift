@@ -1,66 +1,163 @@
 public import Reactors
 
 // Commands for blocks, as async calls. Called on the pair's reactor.
+//
+// All of them check the range before anything is given to the controller, and throw `outOfRange` or `misaligned` then;
+// after that `commandFailed` with the controller's status, or `aborted` when a reset came first. Cancelling the task does
+// not end the wait. Cost: one suspension, no allocation; a share of one doorbell write for each turn.
 extension NVMeQueuePair {
-    /// Reads as many blocks as fill `buffer`.
-    ///
-    /// - Parameters:
-    ///   - namespace: of the pair's controller.
-    ///   - block: the first one.
-    ///   - buffer: a whole number of blocks.
-    /// - Throws: `outOfRange`, `misaligned` before anything is queued; `commandFailed` with the controller's status,
-    ///   `aborted` when a reset came first.
-    ///
-    /// Cost: one suspension, no allocation; a share of one doorbell write for each turn.
-    public nonisolated(nonsending) func read(
-        _ namespace: NVMeNamespace, at block: UInt64, into buffer: inout IOBuffer
-    ) async throws(NVMeError) {
-        let command = try transfer(IOOpcode.read, namespace, block, buffer.byteCount)
-        try check(await waits.run(command, data: buffer.memory, metadata: nil), namespace, command)
+    /// What is asked of a command besides its blocks.
+    public struct BlockOptions: OptionSet, Sendable {
+        public let rawValue: UInt32
+        public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+        /// FUA: what is read comes from the medium, and what is written is there when the command ends.
+        public static let forceUnitAccess = BlockOptions(rawValue: 1 << 30)
+        /// LR: fail rather than try for long.
+        public static let limitedRetry = BlockOptions(rawValue: 1 << 31)
+        /// PRACT: the controller makes or strips the protection information.
+        public static let protectionAction = BlockOptions(rawValue: 1 << 29)
+        /// PRCHK: what of the protection information the controller checks.
+        public static let checksGuard = BlockOptions(rawValue: 1 << 28)
+        public static let checksApplicationTag = BlockOptions(rawValue: 1 << 27)
+        public static let checksReferenceTag = BlockOptions(rawValue: 1 << 26)
+        /// DEAC, of ``NVMeQueuePair/writeZeroes(_:at:count:options:)``: the blocks may be deallocated.
+        public static let deallocates = BlockOptions(rawValue: 1 << 25)
     }
 
-    /// Writes all of `buffer`. As ``read(_:at:into:)``.
-    public nonisolated(nonsending) func write(
-        _ namespace: NVMeNamespace, at block: UInt64, from buffer: borrowing IOBuffer
+    /// Reads as many blocks as fill `buffer`: a whole number of them, cut into several commands where the controller
+    /// wants it. The namespace is one of the pair's controller, here as everywhere.
+    public nonisolated(nonsending) func read(
+        _ namespace: NVMeNamespace, at block: UInt64, into buffer: inout IOBuffer, options: BlockOptions = []
     ) async throws(NVMeError) {
-        let command = try transfer(IOOpcode.write, namespace, block, buffer.byteCount)
-        try check(await waits.run(command, data: buffer.memory, metadata: nil), namespace, command)
+        try await transfer(IOOpcode.read, namespace, block, buffer.memory, nil, options)
+    }
+
+    /// Reads data and the metadata that lies apart from it.
+    public nonisolated(nonsending) func read(
+        _ namespace: NVMeNamespace, at block: UInt64, into buffer: inout IOBuffer, metadata: inout IOBuffer,
+        options: BlockOptions = []
+    ) async throws(NVMeError) {
+        try await transfer(IOOpcode.read, namespace, block, buffer.memory, metadata.memory, options)
+    }
+
+    /// Writes all of `buffer`.
+    public nonisolated(nonsending) func write(
+        _ namespace: NVMeNamespace, at block: UInt64, from buffer: borrowing IOBuffer, options: BlockOptions = []
+    ) async throws(NVMeError) {
+        try await transfer(IOOpcode.write, namespace, block, buffer.memory, nil, options)
+    }
+
+    /// Writes data and the metadata that lies apart from it.
+    public nonisolated(nonsending) func write(
+        _ namespace: NVMeNamespace, at block: UInt64, from buffer: borrowing IOBuffer,
+        metadata: borrowing IOBuffer, options: BlockOptions = []
+    ) async throws(NVMeError) {
+        try await transfer(IOOpcode.write, namespace, block, buffer.memory, metadata.memory, options)
+    }
+
+    /// Compares `buffer` with the blocks. Data that differs is `commandFailed` with `NVMeStatus.compareFailure`.
+    public nonisolated(nonsending) func compare(
+        _ namespace: NVMeNamespace, at block: UInt64, with buffer: borrowing IOBuffer, options: BlockOptions = []
+    ) async throws(NVMeError) {
+        try await transfer(IOOpcode.compare, namespace, block, buffer.memory, nil, options)
+    }
+
+    /// Has the blocks read as zeros.
+    public nonisolated(nonsending) func writeZeroes(
+        _ namespace: NVMeNamespace, at block: UInt64, count: Int, options: BlockOptions = []
+    ) async throws(NVMeError) {
+        try await range(IOOpcode.writeZeroes, namespace, block, count, options)
+    }
+
+    /// Has the controller read the blocks and check them, without moving data.
+    public nonisolated(nonsending) func verify(
+        _ namespace: NVMeNamespace, at block: UInt64, count: Int, options: BlockOptions = []
+    ) async throws(NVMeError) {
+        try await range(IOOpcode.verify, namespace, block, count, options)
+    }
+
+    /// Marks the blocks as unreadable until they are written again.
+    public nonisolated(nonsending) func writeUncorrectable(
+        _ namespace: NVMeNamespace, at block: UInt64, count: Int
+    ) async throws(NVMeError) {
+        try await range(IOOpcode.writeUncorrectable, namespace, block, count, [])
     }
 
     /// Has everything durable that was written, and had ended, before.
     public nonisolated(nonsending) func flush(_ namespace: NVMeNamespace) async throws(NVMeError) {
         let command = SubmissionQueueEntry(opcode: IOOpcode.flush, namespaceID: namespace.id)
-        try check(await waits.run(command, data: nil, metadata: nil), namespace, command)
+        try check(await waits.run(command), command)
     }
 
-    private func transfer(
-        _ opcode: UInt8, _ namespace: NVMeNamespace, _ block: UInt64, _ byteCount: Int
-    ) throws(NVMeError) -> SubmissionQueueEntry {
-        let (count, rest) = byteCount.quotientAndRemainder(dividingBy: namespace.blockByteCount)
-        if rest != 0 || count == 0 || count > 65_536 {
+    /// Any command of the pair's command sets, as it is; `data`: what it moves. What the completion says in words 0 and
+    /// 1.
+    @discardableResult
+    public nonisolated(nonsending) func execute(
+        _ command: SubmissionQueueEntry, data: inout IOBuffer
+    ) async throws(NVMeError) -> UInt64 {
+        let completion = await waits.run(command, data: data.memory)
+        try check(completion, command)
+        return completion.result
+    }
+
+    /// The same, of a command without data.
+    @discardableResult
+    public nonisolated(nonsending) func execute(_ command: SubmissionQueueEntry) async throws(NVMeError) -> UInt64 {
+        let completion = await waits.run(command)
+        try check(completion, command)
+        return completion.result
+    }
+
+    // MARK: Parts
+
+    private nonisolated(nonsending) func transfer(
+        _ opcode: UInt8, _ namespace: NVMeNamespace, _ block: UInt64, _ data: IOMemory, _ metadata: IOMemory?,
+        _ options: BlockOptions
+    ) async throws(NVMeError) {
+        let (count, rest) = data.byteCount.quotientAndRemainder(dividingBy: namespace.blockByteCount)
+        if rest != 0 {
             throw NVMeError(
-                .misaligned, "\(byteCount) bytes are not 1 to 65,536 blocks of \(namespace.blockByteCount) bytes")
+                .misaligned, "\(data.byteCount) bytes are not whole blocks of \(namespace.blockByteCount) bytes")
         }
+        if let metadata, metadata.byteCount < count * namespace.separateMetadataByteCount {
+            throw NVMeError(
+                .misaligned,
+                "\(metadata.byteCount) bytes of metadata are too few for \(count) blocks")
+        }
+        let command = try self.command(opcode, namespace, block, count, options)
+        let parts = BlockParts(namespace, from: block, count: count, movesData: true)
+        try check(await waits.run(command, parts: parts, data: data, metadata: metadata), command)
+    }
+
+    private nonisolated(nonsending) func range(
+        _ opcode: UInt8, _ namespace: NVMeNamespace, _ block: UInt64, _ count: Int, _ options: BlockOptions
+    ) async throws(NVMeError) {
+        let command = try self.command(opcode, namespace, block, count, options)
+        let parts = BlockParts(namespace, from: block, count: count, movesData: false)
+        try check(await waits.run(command, parts: parts, data: nil, metadata: nil), command)
+    }
+
+    private func command(
+        _ opcode: UInt8, _ namespace: NVMeNamespace, _ block: UInt64, _ count: Int, _ options: BlockOptions
+    ) throws(NVMeError) -> SubmissionQueueEntry {
+        if count < 1 { throw NVMeError(.invalidArgument, "a command for \(count) blocks has nothing to do") }
         if block >= namespace.blockCount || UInt64(count) > namespace.blockCount - block {
             throw NVMeError(
                 .outOfRange,
-                "blocks \(block) to \(block &+ UInt64(count) &- 1) are not all within the \(namespace.blockCount) there are"
-            )
+                "\(count) blocks from \(block) on are not all within the \(namespace.blockCount) that there are")
         }
         var command = SubmissionQueueEntry(opcode: opcode, namespaceID: namespace.id)
-        command.startBlock = block
-        command.cdw12 = UInt32(count - 1)
+        command.cdw12 = options.rawValue
         return command
     }
 
-    private func check(
-        _ completion: NVMeCompletion, _ namespace: NVMeNamespace, _ command: SubmissionQueueEntry
-    ) throws(NVMeError) {
+    func check(_ completion: NVMeCompletion, _ command: SubmissionQueueEntry) throws(NVMeError) {
         if completion.status.isSuccess { return }
         let isAborted = completion.status.matches(.abortedBySubmissionQueueDeletion)
         throw NVMeError(
             isAborted ? .aborted : .commandFailed,
-            "command 0x\(String(command.opcode, radix: 16)) of namespace \(namespace.id) failed",
+            "command 0x\(String(command.opcode, radix: 16)) of namespace \(command.namespaceID) failed",
             status: completion.status)
     }
 }

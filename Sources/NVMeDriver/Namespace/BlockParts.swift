@@ -1,0 +1,31 @@
+/// Cuts a range of blocks where a controller wants it cut: at its transfer limit, and at its boundaries.
+struct BlockParts {
+    private var start: UInt64
+    private var left: Int
+    private let limit: Int
+    private let boundary: UInt64
+    /// Bytes of data for each block, and of separate metadata.
+    let blockByteCount: Int
+    let metadataByteCount: Int
+
+    /// `movesData`: the transfer limit and the boundary hold; otherwise only the 65,536 blocks of one command do.
+    init(_ namespace: NVMeNamespace, from start: UInt64, count: Int, movesData: Bool) {
+        self.start = start
+        left = count
+        limit = movesData ? namespace.transferBlockCountLimit : 65_536
+        boundary = movesData ? UInt64(namespace.identity.optimalBoundaryBlockCount) : 0
+        blockByteCount = namespace.blockByteCount
+        metadataByteCount = namespace.separateMetadataByteCount
+    }
+
+    mutating func next() -> (start: UInt64, count: Int)? {
+        if left == 0 { return nil }
+        var count = min(left, limit)
+        if boundary > 0 { count = min(count, Int(boundary - start % boundary)) }
+        defer {
+            start += UInt64(count)
+            left -= count
+        }
+        return (start, count)
+    }
+}
