@@ -77,6 +77,8 @@ public actor NVMeController {
     var pairs: [PairEntry] = []
     /// Queues that are being made.
     var reserved: Set<UInt16> = []
+    /// The start, or the reset, that is under way cannot succeed any more.
+    var isStartLost = false
     /// How many I/O queue pairs the controller gives.
     var pairLimit = 0
     /// By vector; empty: completions are polled for.
