@@ -24,8 +24,9 @@ extension GuestTests {
         try await withController(drive) { local, controller in
             let pair = try await local.makeQueuePair(of: controller)
             let namespace = try #require(await controller.namespaces.first)
-            // QEMU cannot have a file read into more than 1,024 pieces, and makes one of each extended block.
-            let limit = await drive == "extended" ? 1 << 17 : controller.transferByteLimit
+            // QEMU 7.2 loses the metadata behind extended blocks from the sixty-first on where a command has more than
+            // 512 bytes of it, and fails when it has more than 1,024 pieces.
+            let limit = await drive == "extended" ? 1 << 15 : controller.transferByteLimit
             let blocks = min(limit, 1 << 20) / namespace.blockByteCount, total = (1 << 20) / namespace.blockByteCount
             var written = await local.buffer(byteCount: blocks * namespace.blockByteCount)
             var found = await local.buffer(byteCount: blocks * namespace.blockByteCount)
@@ -38,7 +39,7 @@ extension GuestTests {
                 found.fill(with: 0xA5)
                 try await pair.read(namespace, at: UInt64(1 + part * blocks), into: &found)
                 let isSame = found.contentEquals(written)
-                #expect(isSame, "part \(part) of \(drive)")
+                #expect(isSame, "part \(part) of \(drive) differs at \(found.differences(from: written))")
             }
             try await pair.flush(namespace)
             await local.close(pair, of: controller)
@@ -106,7 +107,8 @@ extension GuestTests {
             foundData.fill(with: 0)
             foundMetadata.fill(with: 0)
             let read = namespace.command(IOOpcode.read, at: 100, count: 16)
-            #expect(pair.submit(read, data: foundData.memory, metadata: foundMetadata.memory, client: commands, token: 1))
+            #expect(
+                pair.submit(read, data: foundData.memory, metadata: foundMetadata.memory, client: commands, token: 1))
             try await commands.wait(for: 2, on: local)
             #expect(commands.failures.isEmpty)
             let isSame = (foundData.contentEquals(data), foundMetadata.contentEquals(metadata))
@@ -121,9 +123,16 @@ extension GuestTests {
             #expect(await controller.transferByteLimit == 8192)
             let pair = try await local.makeQueuePair(of: controller)
             let namespace = try #require(await controller.namespaces.first)
-            // One that is larger is the controller's to refuse: a command ends with an error, nothing hangs.
+            // The async calls cut what is larger; a command given by hand is the controller's to refuse.
+            let commands = Commands()
+            pair.add(commands)
             let buffer = await local.buffer(byteCount: 16384)
-            await #expect(throws: NVMeError.self) { try await pair.write(namespace, at: 0, from: buffer) }
+            try await pair.write(namespace, at: 0, from: buffer)
+            let command = namespace.command(IOOpcode.write, at: 0, count: 32)
+            #expect(pair.submit(command, data: buffer.memory, client: commands, token: 0))
+            try await commands.wait(for: 1, on: local)
+            #expect(commands.failures.map { $0.matches(.invalidField) } == [true])
+            pair.remove(commands)
             await local.close(pair, of: controller)
         }
     }

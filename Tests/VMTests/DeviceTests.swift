@@ -26,6 +26,16 @@ extension GuestTests {
         transport.close()
     }
 
+    @Test func `one process cannot have one controller twice`() async throws {
+        let address = try Guest.address("plain")
+        try await withController("plain") { local, controller in
+            let error = #expect(throws: NVMeError.self) { _ = try VFIOTransport(address) }
+            #expect(error?.code == .inUse)
+            #expect(error?.advice == "detach it first")
+            try await exercise(controller, on: local.reactor, seed: 8)
+        }
+    }
+
     @Test func `four controllers come up side by side and work at once`() async throws {
         let names = ["plain", "large", "extended", "buffered"]
         try await onReactor(count: 2) { local, group in

@@ -39,7 +39,8 @@ extension GuestTests {
         }
         let reverse = try await pattern(12, size)
         try await withKernelDriver(drive) { _, device in
-            let found = try Guest.shell("dd if=\(device) bs=1M skip=1 count=1 iflag=direct status=none | head -c \(size)")
+            let found = try Guest.shell(
+                "dd if=\(device) bs=1M skip=1 count=1 iflag=direct status=none | head -c \(size)")
             #expect(found.output == expected, "\(found.output.count) bytes of \(device)")
             try reverse.write(to: URL(fileURLWithPath: "/tmp/reverse"))
             let written = try Guest.shell(

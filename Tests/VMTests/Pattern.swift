@@ -9,6 +9,20 @@ extension IOBuffer {
         for index in byteCount / 8 * 8..<byteCount { store(UInt8(truncatingIfNeeded: index), at: index) }
     }
 
+    /// The first ranges of bytes that differ.
+    func differences(from other: borrowing IOBuffer) -> [Range<Int>] {
+        let mine = copied(), theirs = other.copied()
+        var result: [Range<Int>] = []
+        for index in mine.indices where mine[index] != theirs[index] {
+            if let last = result.last, last.upperBound == index {
+                result[result.count - 1] = last.lowerBound..<index + 1
+            } else if result.count < 12 {
+                result.append(index..<index + 1)
+            }
+        }
+        return result
+    }
+
     private static func word(_ index: Int, _ seed: UInt64) -> UInt64 {
         var word = (UInt64(index) &+ seed &* 0x1_0000_0001) &* 0x9E37_79B9_7F4A_7C15
         word ^= word >> 29

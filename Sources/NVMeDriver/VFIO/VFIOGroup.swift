@@ -14,6 +14,8 @@ final class VFIOGroup: Sendable {
     let pageByteCount: Int
     private let container: FileDescriptor
     private let group: FileDescriptor
+    /// The devices of it that are open.
+    private let open = ThreadLock<Set<String>>([])
 
     private struct Weak: Sendable {
         weak let group: VFIOGroup?
@@ -101,7 +103,24 @@ final class VFIOGroup: Sendable {
         container.abandon()
     }
 
-    func openDevice(_ name: String) throws(Errno) -> FileDescriptor { try VFIOCalls.openDevice(group, name) }
+    /// The kernel would hand a device out again and again; here each is open once.
+    func openDevice(_ name: String, _ failure: VFIOFailure) throws(NVMeError) -> FileDescriptor {
+        if !open.withLock({ $0.insert(name).inserted }) {
+            throw NVMeError(
+                .inUse, device: name, "this process has attached the controller already", advice: "detach it first")
+        }
+        do {
+            return try VFIOCalls.openDevice(group, name)
+        } catch {
+            open.withLock { _ = $0.remove(name) }
+            throw failure.opening("/dev/vfio/\(number)", error)
+        }
+    }
+
+    func closeDevice(_ name: String, _ device: FileDescriptor) {
+        device.abandon()
+        open.withLock { _ = $0.remove(name) }
+    }
 
     /// An equal part of the addresses for each controller of the group, so that they need not agree on any.
     func usable(part: Int, of count: Int) -> [ClosedRange<UInt64>] {

@@ -49,20 +49,12 @@ package final class VFIOTransport: ControllerTransport {
         let failure = VFIOFailure(function, in: tree)
         if !function.isHandedOut { throw failure.notHandedOut() }
         let group = try VFIOGroup.of(function, in: tree)
-        let device: FileDescriptor
-        do {
-            device = try group.openDevice("\(address)")
-        } catch {
-            throw failure.opening("/dev/vfio/\(group.number)", error)
-        }
+        let device = try group.openDevice("\(address)", failure)
         do {
             try self.init(function, group, device)
-        } catch let error as NVMeError {
-            device.abandon()
-            throw error
         } catch {
-            device.abandon()
-            throw failure.system("cannot set the device up", error as? Errno)
+            group.closeDevice("\(address)", device)
+            throw (error as? NVMeError) ?? failure.system("cannot set the device up", error as? Errno)
         }
     }
 
@@ -156,7 +148,7 @@ package final class VFIOTransport: ControllerTransport {
         // device open, so that they are exchanged for memory of all ones.
         for mapping in held.mappings { mapping?.detach() }
         state.withLock { $0.mappings = held.mappings }
-        device.abandon()
+        group.closeDevice(name, device)
     }
 
     deinit {
