@@ -33,8 +33,8 @@ static struct guard *find(uintptr_t address) {
     return NULL;
 }
 
-// A page of ones in the place of the one that failed. It is filled before it is put there, so that no thread sees zeros.
-// mmap and mremap are plain system calls, here as elsewhere; errno is the interrupted code's.
+// A page of ones in the place of the one that failed. It is filled before it is put there: no thread sees zeros. mmap
+// and mremap are plain system calls, here as elsewhere; errno is the interrupted code's.
 static bool replace_page(uintptr_t address) {
     void *page = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) return false;

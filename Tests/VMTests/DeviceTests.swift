@@ -72,6 +72,20 @@ extension GuestTests {
         }
     }
 
+    @Test func `a reactor that waits for interrupts gets its data, and sleeps in between`() async throws {
+        var options = NVMeController.Options()
+        options.usesInterrupts = true
+        try await withController("plain", options: options) { local, controller in
+            try await exercise(controller, on: local.reactor, seed: 10)
+            let pair = try await local.makeQueuePair(of: controller)
+            let before = pair.statistics.polls
+            try await local.sleep(for: .milliseconds(500))
+            // A reactor that polled would have come by many thousand times.
+            #expect(pair.statistics.polls - before < 500)
+            await local.close(pair, of: controller)
+        }
+    }
+
     @Test func `a function reset leaves a controller that comes up again`() async throws {
         let address = try Guest.address("plain")
         try await onReactor { local, _ in

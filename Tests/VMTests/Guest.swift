@@ -45,8 +45,8 @@ enum Guest {
         return (process.terminationStatus, output)
     }
 
-    /// What the IOMMU has refused to a drive, as the kernel's log has it. QEMU's controllers say nothing of it: a command
-    /// whose memory is out of reach ends with success.
+    /// What the IOMMU has refused to a drive, as the kernel's log has it. QEMU's controllers say nothing of it: a
+    /// command whose memory is out of reach ends with success.
     static func faults(of drive: String) throws -> [Substring] {
         // `0000:00:10.0` is `00:10.0` there.
         let device = try "Request device [\(address(drive).description.dropFirst(5))]"

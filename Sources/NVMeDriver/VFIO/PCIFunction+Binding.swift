@@ -6,8 +6,8 @@ extension PCIFunction {
     /// Takes the function from the kernel's driver and gives it to `vfio-pci`. Does nothing when that has it already.
     ///
     /// Refused while a namespace of it is mounted, is part of another device, is used for swapping, or carries a known
-    /// signature (file system, partition table, volume …), unless `force` is said. Between the look and the act somebody
-    /// may still mount it: the kernel offers no lock against that.
+    /// signature (file system, partition table, volume …), unless `force` is said. Between the look and the act
+    /// somebody may still mount it: the kernel offers no lock against that.
     /// - Throws: `unsafeDevice`; `notPermitted`: only root may do it; `notSupported`: the kernel has no `vfio-pci`;
     ///   `noSuchDevice`; `system`.
     public func bindToVFIO(force: Bool = false) throws(NVMeError) {

@@ -147,7 +147,7 @@ extension VFIOGroup: DMAMapper {
         } catch {
             // It goes with the container.
             Logger(label: "swift-bdev.nvme").error(
-                "IOMMU group \(number): \(byteCount) bytes at \(start) stay mapped until the group is given back: \(error)"
+                "IOMMU group \(number): \(byteCount) bytes at \(start) stay mapped until it is given back: \(error)"
             )
         }
     }
