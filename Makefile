@@ -92,7 +92,7 @@ examples: ## Build the examples, then build and test the module written outside 
 checks: lint docs examples sanitize bench-ci ## Everything CI runs, but for the tests
 
 .PHONY: check
-check: checks test ## Everything CI runs
+check: checks test vm-test ## Everything CI runs
 
 .PHONY: clean
 clean: ## Remove everything that was built

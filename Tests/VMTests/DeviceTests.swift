@@ -72,18 +72,25 @@ extension GuestTests {
         }
     }
 
-    @Test func `a reactor that waits for interrupts gets its data, and sleeps in between`() async throws {
-        var options = NVMeController.Options()
-        options.usesInterrupts = true
-        try await withController("plain", options: options) { local, controller in
-            try await exercise(controller, on: local.reactor, seed: 10)
-            let pair = try await local.makeQueuePair(of: controller)
-            let before = pair.statistics.polls
-            try await local.sleep(for: .milliseconds(500))
-            // A reactor that polled would have come by many thousand times.
-            #expect(pair.statistics.polls - before < 500)
-            await local.close(pair, of: controller)
+    @Test func `a reactor that waits for interrupts polls far less than one that polls`() async throws {
+        var polls: [UInt64] = []
+        for usesInterrupts in [false, true] {
+            var options = NVMeController.Options()
+            options.usesInterrupts = usesInterrupts
+            let count = ReactorValue<UInt64>()
+            try await withController("plain", options: options) { local, controller in
+                try await exercise(controller, on: local.reactor, seed: 10)
+                let pair = try await local.makeQueuePair(of: controller)
+                let namespace = try #require(await controller.namespaces.first)
+                var buffer = await local.buffer(byteCount: 65536)
+                let before = pair.statistics.polls
+                for _ in 0..<50 { try await pair.read(namespace, at: 0, into: &buffer) }
+                count.value = pair.statistics.polls - before
+                await local.close(pair, of: controller)
+            }
+            polls.append(try #require(count.value))
         }
+        #expect(polls[1] < polls[0] / 2, "for 50 reads: \(polls[0]) polls, and \(polls[1]) with interrupts")
     }
 
     @Test func `a function reset leaves a controller that comes up again`() async throws {
