@@ -118,6 +118,36 @@ extension GuestTests {
         }
     }
 
+    @Test(arguments: 1...3)
+    func `a controller protects blocks by itself, and checks them`(protectionType: Int) async throws {
+        try await withController("protected\(protectionType)") { local, controller in
+            let pair = try await local.makeQueuePair(of: controller)
+            let namespace = try #require(await controller.namespaces.first)
+            #expect(namespace.identity.protectionType == protectionType)
+            let commands = Commands()
+            pair.add(commands)
+            var written = await local.buffer(byteCount: 4096), found = await local.buffer(byteCount: 4096)
+            written.fillPattern(UInt64(protectionType))
+            found.fill(with: 0)
+            // PRACT: the controller adds and takes the protection information; PRCHK bit 2: it checks the guard.
+            var write = namespace.command(IOOpcode.write, at: 8, count: 8)
+            write.cdw12 |= 1 << 29
+            write.cdw14 = 8
+            var read = namespace.command(IOOpcode.read, at: 8, count: 8)
+            read.cdw12 |= 1 << 29 | 1 << 28
+            read.cdw14 = 8
+            #expect(pair.submit(write, data: written.memory, client: commands, token: 0))
+            try await commands.wait(for: 1, on: local)
+            #expect(pair.submit(read, data: found.memory, client: commands, token: 1))
+            try await commands.wait(for: 2, on: local)
+            #expect(commands.failures.isEmpty, "\(commands.failures)")
+            let isSame = found.contentEquals(written)
+            #expect(isSame)
+            pair.remove(commands)
+            await local.close(pair, of: controller)
+        }
+    }
+
     @Test func `a transfer limit of two pages is seen and kept to`() async throws {
         try await withController("small") { local, controller in
             #expect(await controller.transferByteLimit == 8192)
