@@ -91,6 +91,27 @@ import Testing
         }
     }
 
+    @Test func `who waits for a large buffer keeps nobody from small ones, and is served when one comes`() async throws
+    {
+        try await withReactor(options(limit: 2 * 4096 + 2 * 65536)) { local in
+            var large = [Box(local.allocateBuffer(byteCount: 65536)), Box(local.allocateBuffer(byteCount: 65536))]
+            let small = local.allocateBuffer(byteCount: 4096)
+            let waiting = Task { await local.buffer(byteCount: 65536).byteCount }
+            await local.yield()
+            let hasSmall = hasBuffer(local)
+            #expect(hasSmall)
+            // Those who wait for small ones are not behind it either.
+            let second = local.allocateBuffer(byteCount: 4096)
+            let behind = Task { await local.buffer(byteCount: 4096).byteCount }
+            await local.yield()
+            _ = consume small
+            #expect(await behind.value == 4096)
+            _ = consume second
+            large.removeAll()
+            #expect(await waiting.value == 65536)
+        }
+    }
+
     @Test func `a buffer may be dropped on any thread, and wakes who waits for it`() async throws {
         let group = try ReactorGroup(cores: [0], options: options(limit: 2 * 4096))
         defer { group.shutDown() }
