@@ -26,6 +26,7 @@ extension BdevEngine {
         allowList.removeAll { names[$0] === bdev }
         names = names.filter { $0.value !== bdev }
         bdevs.removeAll { $0 === bdev }
+        if await bdev.isAnnounced { hub.send(.unregistered(bdev.name)) }
         await bdev.driver.destroy()
         leaving.removeAll { $0 === bdev }
         changes.signal()
@@ -48,6 +49,7 @@ extension BdevEngine {
         guard let descriptors = try await bdev.resize(blockCount) else { return }
         for reactor in reactors { await reactor.local.adopt(blockCount: blockCount, of: bdev) }
         for descriptor in descriptors { descriptor.send(.resized(blockCount: blockCount)) }
+        if await bdev.isAnnounced { hub.send(.resized(bdev.name, blockCount: blockCount)) }
     }
 
     func pushMediaEvents(_ events: [MediaEvent], of name: String, module: String) async throws(BdevError) -> Int {

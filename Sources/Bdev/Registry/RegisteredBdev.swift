@@ -104,13 +104,18 @@ actor RegisteredBdev {
         return true
     }
 
-    func endExamination() {
+    /// Whether it is listed now, and was not before.
+    func endExamination() -> Bool {
         examinationCount -= 1
-        announce()
+        return announce()
     }
 
-    /// Lists it, if nobody examines it.
-    func announce() { if examinationCount == 0 { isAnnounced = true } }
+    /// Lists it, if nobody examines it. Whether it is listed now, and was not before.
+    func announce() -> Bool {
+        if examinationCount > 0 || isAnnounced || state != .ready { return false }
+        isAnnounced = true
+        return true
+    }
 
     // MARK: Events
 

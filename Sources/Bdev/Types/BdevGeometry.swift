@@ -29,7 +29,8 @@ public struct BdevGeometry: Sendable, Hashable {
     public var writeZeroesBlockCountLimit: UInt64 = 0
     /// The most blocks of one copy; 0 for no limit.
     public var copyBlockCountLimit: UInt64 = 0
-    /// The most blocks of one compare-and-write; 0: as many as the write unit.
+    /// The most blocks of one compare-and-write; 0: as many as the write unit, which is filled in when the bdev is
+    /// registered.
     public var compareAndWriteBlockCountLimit: UInt64 = 0
     /// Whether completed writes may be lost until a flush.
     public var hasWriteCache = false
@@ -50,11 +51,6 @@ public struct BdevGeometry: Sendable, Hashable {
         self.blockCount = blockCount
     }
 
-    /// The most blocks of one compare-and-write.
-    public var compareAndWriteLimit: UInt64 {
-        compareAndWriteBlockCountLimit > 0 ? compareAndWriteBlockCountLimit : writeUnitBlockCount
-    }
-
     /// The capacity in bytes, interleaved metadata included.
     public var byteCount: UInt64 { blockCount * UInt64(blockByteCount) }
 
@@ -71,6 +67,13 @@ public struct BdevGeometry: Sendable, Hashable {
                 $0, dataByteCount: dataByteCountPerBlock, metadataByteCount: metadataByteCount,
                 isInterleaved: isMetadataInterleaved)
         }
+    }
+
+    /// What was left at 0 and has a meaning only otherwise. Limits on what is moved at once need none: what is copied,
+    /// zeroed or moved through a buffer for a device is cut to what the layer has for it, part by part.
+    mutating func fillInDefaults() {
+        if writeUnitBlockCount == 0 { writeUnitBlockCount = 1 }
+        if compareAndWriteBlockCountLimit == 0 { compareAndWriteBlockCountLimit = writeUnitBlockCount }
     }
 
     func validate(name: String) throws(BdevError) {
