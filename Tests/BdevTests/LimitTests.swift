@@ -156,6 +156,30 @@ struct LimitTests {
         }
     }
 
+    @Test func `zero-copy is charged when it begins, by its direction, and not again when it ends`() throws {
+        try simulateMedium(.test, types: [.read, .write, .zeroCopy]) { here, engine, _ in
+            var limits = QoSLimits(burst: .zero)
+            limits.readBytesPerSecond = 512 * 1000
+            try await engine.setLimits(limits, of: "medium")
+            let descriptor = try await engine.open("medium", mode: .readWrite)
+            try await descriptor.withChannel(on: here.reactor) { channel in
+                let here: LocalReactor = channel.reactor.local
+                for (isRead, milliseconds) in [(true, 9..<11), (false, 0..<1)] {
+                    let before = await here.now
+                    for _ in 0..<10 {
+                        let io = try await channel.startZeroCopy(
+                            at: .block(4), count: .blocks(1), populated: isRead)
+                        try await io.end(commit: !isRead)
+                    }
+                    let elapsed = Int(before.duration(to: await here.now) / .milliseconds(1))
+                    #expect(milliseconds.contains(elapsed), "\(isRead): \(elapsed)")
+                    await here.settle(.milliseconds(1))
+                }
+            }
+            await descriptor.close()
+        }
+    }
+
     @Test func `unmap and flush are free`() throws {
         try simulate { here, scene in
             try await scene.engine.setLimits(Self.limits(1), of: "disk")

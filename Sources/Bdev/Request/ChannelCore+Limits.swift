@@ -69,14 +69,21 @@ extension ChannelCore {
     @inline(__always)
     private func isLimited(_ slot: Slot) -> Bool {
         switch unsafe slot.pointee.type {
-        case .read, .write, .zeroCopy, .nvmeIO, .nvmeIOWithMetadata, .nvmeIOVector, .zoneAppend: true
+        case .read, .write, .nvmeIO, .nvmeIOWithMetadata, .nvmeIOVector, .zoneAppend: true
+        // It was charged when it began.
+        case .zeroCopy: unsafe slot.pointee.extras.zeroCopyPhase.isStart
         default: false
         }
     }
 
     private func reserve(_ limiter: RateLimiter, _ slot: Slot, _ now: UInt64) -> UInt64 {
         unsafe limiter.reserve(
-            isRead: slot.pointee.type == .read, byteCount: bytes(slot.pointee.blockCount), now: now)
+            isRead: isRead(slot), byteCount: bytes(slot.pointee.blockCount), now: now)
+    }
+
+    private func isRead(_ slot: Slot) -> Bool {
+        unsafe slot.pointee.type == .read
+            || slot.pointee.type == .zeroCopy && slot.pointee.extras.zeroCopyPhase == .startPopulated
     }
 
     private func setTimer(_ start: UInt64) {
