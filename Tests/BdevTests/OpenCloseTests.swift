@@ -20,7 +20,7 @@ struct OpenCloseTests {
             #expect(descriptor.mode == .readOnly)
             #expect(descriptor.blockByteCount == 512)
             #expect(descriptor.blockCount == 1024)
-            #expect(descriptor.geometry == .test)
+            #expect(descriptor.geometry == .test.with { $0.physicalBlockByteCount = 512 })
             #expect(descriptor.supports(.unmap))
             #expect(!descriptor.supports(.abort))
             #expect(try await scene.engine.info("disk").isOpen)

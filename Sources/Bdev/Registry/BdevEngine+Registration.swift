@@ -82,5 +82,6 @@ extension BdevGeometry {
     /// What was left at 0 and has a meaning only otherwise.
     mutating func fillInDefaults() {
         if writeUnitBlockCount == 0 { writeUnitBlockCount = 1 }
+        if physicalBlockByteCount == 0 { physicalBlockByteCount = dataByteCountPerBlock }
     }
 }

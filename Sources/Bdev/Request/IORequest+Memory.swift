@@ -4,7 +4,7 @@ public import Reactors
 
 extension IORequest {
     /// All of the request's memory, for one call. It has at least one segment.
-    var segmentList: SegmentList {
+    package var segmentList: SegmentList {
         if let segments = unsafe slot.pointee.segments {
             return unsafe SegmentList(segments, count: slot.pointee.segmentCount)
         }

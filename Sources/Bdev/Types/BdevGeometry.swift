@@ -5,6 +5,8 @@ public struct BdevGeometry: Sendable, Hashable {
     public var blockByteCount: Int
     /// Blocks on the bdev. At least 1.
     public var blockCount: UInt64
+    /// Bytes that the medium itself writes at once: advice. 0: as many as a block has data.
+    public var physicalBlockByteCount = 0
     /// What the address of a buffer must be a multiple of, in bytes: a power of two. Requests whose memory is not are
     /// copied through a buffer that is.
     public var memoryAlignment = 1
@@ -31,6 +33,8 @@ public struct BdevGeometry: Sendable, Hashable {
     public var copyBlockCountLimit: UInt64 = 0
     /// The most blocks of one compare-and-write; 0: as many as the write unit.
     public var compareAndWriteBlockCountLimit: UInt64 = 0
+    /// What lengths and places suit it best.
+    public var preferences = IOPreferences()
     /// Whether completed writes may be lost until a flush.
     public var hasWriteCache = false
     /// Bytes of metadata that each block has besides its data; 0 for none.
