@@ -71,3 +71,80 @@ struct MallocTests {
         }
     }
 }
+
+/// What RAM disks do without the layer's help.
+struct MallocOperationTests {
+    private static func simulate(_ body: @escaping @Sendable (isolated BdevChannel) async throws -> Void) throws {
+        try simulateLeaves { here, engine, _, malloc in
+            try await malloc.create(.init(name: "M", blockCount: 64))
+            let descriptor = try await engine.open("M")
+            for type in [IOType.compare, .copy, .zeroCopy, .abort] {
+                #expect(descriptor.supportsNatively(type), "\(type)")
+            }
+            await descriptor.close()
+            try await engine.withChannel("M", on: here.reactor, body)
+        }
+    }
+
+    @Test func `a difference is found in whatever block and segment it is`() throws {
+        try Self.simulate { channel in
+            var data = try channel.allocateBuffer(byteCount: 8 * 512)
+            data.fill(seed: 3)
+            try await channel.write(from: data, at: .block(10))
+            try await channel.compare(data, at: .block(10))
+            for place in [0, 511, 2048, 8 * 512 - 1] {
+                data.flip(place)
+                let found = await status { try await channel.compare(data, at: .block(10)) }
+                #expect(found == IOStatus(.miscompare))
+                var list = IOBufferList(capacity: 2)
+                for (offset, length) in [(0, 700), (700, 8 * 512 - 700)] {
+                    var piece = try channel.allocateBuffer(byteCount: length)
+                    piece.store(Array(data.array[offset..<offset + length]))
+                    list.append(piece)
+                }
+                let inPieces = await status { try await channel.compare(list, at: .block(10)) }
+                #expect(inPieces == IOStatus(.miscompare))
+                data.flip(place)
+            }
+        }
+    }
+
+    @Test func `blocks are copied to where they do not overlap and to where they do`() throws {
+        try Self.simulate { channel in
+            var data = try channel.allocateBuffer(byteCount: 8 * 512)
+            data.fill(seed: 4)
+            for target in [UInt64(40), 12, 8, 10] {
+                try await channel.write(from: data, at: .block(10))
+                try await channel.copy(from: .block(10), to: .block(target), count: .blocks(8))
+                var copy = try channel.allocateBuffer(byteCount: 8 * 512)
+                try await channel.read(at: .block(target), into: &copy)
+                let isSame = copy.contentEquals(data)
+                #expect(isSame, "a copy to block \(target)")
+            }
+        }
+    }
+
+    @Test func `lent memory is that of the disk, for everyone who borrows it`() throws {
+        try Self.simulate { channel in
+            var data = try channel.allocateBuffer(byteCount: 4 * 512)
+            data.fill(seed: 6)
+            try await channel.write(from: data, at: .block(20))
+            var first = try await channel.startZeroCopy(at: .block(20), count: .blocks(4), populated: true)
+            let second = try await channel.startZeroCopy(at: .block(22), count: .blocks(2), populated: true)
+            #expect(first.segmentCount == 1)
+            let found = first.withBytes(ofSegment: 0) { unsafe $0.unsafeLoad(fromByteOffset: 1024, as: UInt8.self) }
+            let wanted: UInt8 = data.load(at: 1024)
+            #expect(found == wanted)
+            first.withMutableBytes(ofSegment: 0) { $0.storeBytes(of: ~wanted, toByteOffset: 1024, as: UInt8.self) }
+            let seen = second.withBytes(ofSegment: 0) { unsafe $0.unsafeLoad(fromByteOffset: 0, as: UInt8.self) }
+            #expect(seen == ~wanted)
+            try await second.end(commit: false)
+            try await first.end(commit: true)
+            data.store(~wanted, at: 1024)
+            try await channel.compare(data, at: .block(20))
+            await expect(.outOfRange) {
+                try await channel.startZeroCopy(at: .block(63), count: .blocks(2), populated: false).end(commit: false)
+            }
+        }
+    }
+}
