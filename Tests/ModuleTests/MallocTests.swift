@@ -1,6 +1,9 @@
 import Bdev
+import ErrorBdev
 import MallocBdev
+import PassthruBdev
 import Reactors
+import SplitBdev
 import Testing
 
 struct MallocTests {
@@ -145,6 +148,44 @@ struct MallocOperationTests {
             await expect(.outOfRange) {
                 try await channel.startZeroCopy(at: .block(63), count: .blocks(2), populated: false).end(commit: false)
             }
+        }
+    }
+
+    @Test func `memory is lent through all that stands on the disk`() throws {
+        try simulateStack { here, engine, top in
+            let descriptor = try await engine.open(top)
+            #expect(descriptor.supportsNatively(.zeroCopy) && descriptor.supportsNatively(.copy))
+            await descriptor.close()
+            try await engine.withChannel(top, on: here.reactor) { channel in
+                var io = try await channel.startZeroCopy(at: .block(3), count: .blocks(2), populated: true)
+                io.withMutableBytes(ofSegment: 0) { $0.storeBytes(of: 0x5A, toByteOffset: 513, as: UInt8.self) }
+                try await io.end(commit: true)
+                try await channel.copy(from: .block(4), to: .block(9), count: .blocks(1))
+            }
+            // The part begins at block 32 of the disk.
+            try await engine.withChannel("M", on: here.reactor, mode: .readOnly) { channel in
+                for block in [UInt64(36), 41] {
+                    var found = try channel.allocateBuffer(byteCount: 512)
+                    try await channel.read(at: .block(block), into: &found)
+                    let byte: UInt8 = found.load(at: 1)
+                    #expect(byte == 0x5A)
+                }
+            }
+        }
+    }
+
+    /// An error bdev on passthru on the second half of a disk.
+    private func simulateStack(
+        _ body: @escaping @Sendable (isolated LocalReactor, BdevEngine, String) async throws -> Void
+    ) throws {
+        try simulateLeaves { here, engine, _, malloc in
+            let split = SplitModule(), passthru = PassthruModule(), error = ErrorModule()
+            try await engine.start([split, passthru, error])
+            try await malloc.create(.init(name: "M", blockCount: 64))
+            try await split.create(on: "M", count: 2)
+            try await passthru.create("P", on: "Mp1")
+            try await error.create(on: "P")
+            try await body(here, engine, "EE_P")
         }
     }
 }

@@ -85,9 +85,10 @@ func simulateLeaves(
 extension BdevEngine {
     /// Runs `body` with a channel of a bdev.
     nonisolated func withChannel<Result: Sendable>(
-        _ name: String, on reactor: Reactor, _ body: @Sendable (isolated BdevChannel) async throws -> Result
+        _ name: String, on reactor: Reactor, mode: BdevDescriptor.Mode = .readWrite,
+        _ body: @Sendable (isolated BdevChannel) async throws -> Result
     ) async throws -> Result {
-        let descriptor = try await open(name, mode: .readWrite)
+        let descriptor = try await open(name, mode: mode)
         do {
             let result = try await descriptor.withChannel(on: reactor, body)
             await descriptor.close()
