@@ -98,7 +98,11 @@ let tests: [Target] = [
         name: "ReactorsTests",
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
     .testTarget(
-        name: "ConfigurationTests", dependencies: ["Bdev", "BdevConfiguration", "LogBdev", "NullBdev", "Reactors"]),
+        name: "ConfigurationTests",
+        dependencies: [
+            "Bdev", "BdevConfiguration", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev",
+            "Reactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
+        ]),
     .testTarget(name: "ExampleTests", dependencies: ["bdevperf", "hello-bdev", "numa-pinning", "swift-service"]),
     .testTarget(
         name: "ModuleTests",

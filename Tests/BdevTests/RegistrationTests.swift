@@ -131,6 +131,7 @@ struct RegistrationTests {
                     == geometry.with {
                         $0.writeUnitBlockCount = filledUnit
                         $0.compareAndWriteBlockCountLimit = filledCompared
+                        $0.physicalBlockByteCount = 512
                     })
         }
     }

@@ -122,7 +122,7 @@ struct ZoneBlockTests {
             #expect(info.geometry.zones?.activeLimit == 6)
             #expect(
                 info.supportedTypes == [
-                    .read, .write, .writeZeroes, .flush, .reset, .zoneInfo, .zoneManagement, .zoneAppend,
+                    .read, .write, .writeZeroes, .flush, .reset, .compare, .zoneInfo, .zoneManagement, .zoneAppend,
                 ])
             try await bench.withChannel("zoned") { channel in
                 let zones = try await channel.zones()

@@ -34,7 +34,7 @@ extension ChannelCore {
             detour.status = .failed
             return nil
         }
-        guard let child = unsafe pool.takeForLayer(self) else { return nil }
+        guard let child = unsafe pool.take(self, forLayer: true) else { return nil }
         unsafe child.pointee.type = type
         unsafe child.pointee.sink = .parent
         unsafe child.pointee.parent = slot

@@ -34,7 +34,7 @@ extension ChannelCore {
     nonisolated(nonsending) func perform(
         _ type: IOType, at start: UInt64, count: UInt64, _ segments: Segments = Segments(), for owner: Slot
     ) async -> IOStatus {
-        var taken = unsafe pool.takeForLayer(self)
+        var taken = unsafe pool.take(self, forLayer: true)
         if unsafe taken == nil {
             do throws(BdevError) {
                 unsafe taken = try await pool.takeInTurn(for: bdev) { () throws(BdevError) in unsafe pool.take(self) }

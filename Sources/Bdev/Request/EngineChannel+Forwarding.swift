@@ -74,7 +74,7 @@ extension EngineChannel {
         let (end, overflow) = start.addingReportingOverflow(count)
         let fits =
             unsafe !overflow && end <= core.blockCount && (!upper.pointee.hasExtras || extrasFit(upper, type, start))
-        guard mayDo(type), fits, let slot = unsafe core.pool.takeForLayer(core) else {
+        guard mayDo(type), fits, let slot = unsafe core.pool.take(core, forLayer: true) else {
             unsafe refuseForwarded(upper, sink, type, fits: fits)
             return nil
         }

@@ -210,7 +210,7 @@ public import Reactors
         }
         let (end, overflow) = start.addingReportingOverflow(count)
         if overflow || end > core.blockCount { throw refuseRange(type, start, count) }
-        guard let slot = unsafe core.pool.take(core) ?? takeForModule() else { throw refuseMemory(type) }
+        guard let slot = unsafe core.pool.take(core, forLayer: isOfModule) else { throw refuseMemory(type) }
         unsafe slot.pointee.type = type
         unsafe slot.pointee.startBlock = start
         unsafe slot.pointee.blockCount = count
@@ -218,9 +218,6 @@ public import Reactors
         enter()
         return unsafe slot
     }
-
-    @inline(never)
-    private func takeForModule() -> Slot? { unsafe isOfModule ? core.pool.takeForLayer(core) : nil }
 
     @inline(__always)
     func mayDo(_ type: IOType) -> Bool {

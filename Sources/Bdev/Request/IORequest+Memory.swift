@@ -4,7 +4,7 @@ public import Reactors
 
 extension IORequest {
     /// All of the request's memory.
-    var segments: Segments { unsafe Segments(of: slot) }
+    package var segments: Segments { unsafe Segments(of: slot) }
 
     /// The metadata of a bdev that keeps it apart; nil when the request has none.
     package var metadataMemory: IOMemory? {

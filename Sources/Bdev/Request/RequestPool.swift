@@ -85,23 +85,11 @@ import Reactors
 
     // MARK: Slots
 
-    /// A slot for `core`; nil when none is free.
+    /// A slot for `core`; nil when none is free. `forLayer`: another request waits for what it is for.
     @inline(__always)
-    func take(_ core: ChannelCore) -> Slot? {
-        guard let slot = unsafe free else { return unsafe takeFirstTime(core) }
-        return unsafe take(slot, core)
-    }
-
-    /// A slot for something that another request waits for.
-    @inline(__always)
-    func takeForLayer(_ core: ChannelCore) -> Slot? {
-        guard let slot = unsafe free else { return unsafe takeFirstTime(core) ?? takeSpare(core) }
-        return unsafe take(slot, core)
-    }
-
-    @inline(__always)
-    private func take(_ slot: Slot, _ core: ChannelCore) -> Slot {
+    func take(_ core: ChannelCore, forLayer: @autoclosure () -> Bool = false) -> Slot? {
         // SAFETY: a free slot is initialized, and ours from here on.
+        guard let slot = unsafe free else { return unsafe takeFirstTime(core, forLayer: forLayer()) }
         unsafe free = slot.pointee.queueNext
         unsafe slot.pointee.core = Unmanaged.passUnretained(core)
         unsafe slot.pointee.phase = .prepared
@@ -109,13 +97,12 @@ import Reactors
     }
 
     @inline(never)
-    private func takeFirstTime(_ core: ChannelCore) -> Slot? {
-        if usedCount == Self.capacity { return nil }
+    private func takeFirstTime(_ core: ChannelCore, forLayer: Bool) -> Slot? {
+        if usedCount == Self.capacity { return unsafe forLayer ? takeSpare(core) : nil }
         defer { usedCount += 1 }
         return unsafe make(usedCount, core)
     }
 
-    @inline(never)
     private func takeSpare(_ core: ChannelCore) -> Slot? {
         if unsafe freeSpare == nil && usedSpareCount == Self.spareCount { return nil }
         spareInUse += 1

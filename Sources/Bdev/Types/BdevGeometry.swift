@@ -5,6 +5,8 @@ public struct BdevGeometry: Sendable, Hashable {
     public var blockByteCount: Int
     /// Blocks on the bdev. At least 1.
     public var blockCount: UInt64
+    /// Bytes that the medium itself writes at once: advice. 0: as many as a block has data.
+    public var physicalBlockByteCount = 0
     /// What the address of a buffer must be a multiple of, in bytes: a power of two. Requests whose memory is not are
     /// copied through a buffer that is.
     public var memoryAlignment = 1
@@ -32,6 +34,8 @@ public struct BdevGeometry: Sendable, Hashable {
     /// The most blocks of one compare-and-write; 0: as many as the write unit, which is filled in when the bdev is
     /// registered.
     public var compareAndWriteBlockCountLimit: UInt64 = 0
+    /// What lengths and places suit it best.
+    public var preferences = IOPreferences()
     /// Whether completed writes may be lost until a flush.
     public var hasWriteCache = false
     /// Bytes of metadata that each block has besides its data; 0 for none.
@@ -74,6 +78,7 @@ public struct BdevGeometry: Sendable, Hashable {
     mutating func fillInDefaults() {
         if writeUnitBlockCount == 0 { writeUnitBlockCount = 1 }
         if compareAndWriteBlockCountLimit == 0 { compareAndWriteBlockCountLimit = writeUnitBlockCount }
+        if physicalBlockByteCount == 0 { physicalBlockByteCount = dataByteCountPerBlock }
     }
 
     func validate(name: String) throws(BdevError) {
