@@ -154,6 +154,11 @@ import Synchronization
     }
 
     private func insert(_ block: UnsafeMutablePointer<BufferBlock>) {
+        unsafe putBack(block)
+        if !waiters.isEmpty { serveWaiters() }
+    }
+
+    private func putBack(_ block: UnsafeMutablePointer<BufferBlock>) {
         // SAFETY: the block is this pool's and nobody's else now.
         let size = unsafe block.pointee.sizeClass
         guard let index = classes.firstIndex(where: { $0.byteCount == size }) else {
@@ -162,7 +167,6 @@ import Synchronization
         unsafe block.pointee.next = classes[index].free
         unsafe classes[index].free = block
         classes[index].available += 1
-        if !waiters.isEmpty { serveWaiters() }
     }
 
     private func insertRemotely(_ block: UnsafeMutablePointer<BufferBlock>) {
@@ -176,10 +180,14 @@ import Synchronization
             top = current
         }
         if hasWaiters.load(ordering: .sequentiallyConsistent) {
-            reactor.post { _ in self.collectReturned() }
+            reactor.post { _ in
+                self.collectReturned()
+                self.serveWaiters()
+            }
         }
     }
 
+    /// Serves nobody: who waits is served by whoever looks for a block here.
     private func collectReturned() {
         if returned.load(ordering: .relaxed) == 0 { return }
         var next = unsafe UnsafeMutablePointer<BufferBlock>(
@@ -187,7 +195,7 @@ import Synchronization
         // SAFETY: the exchange made the whole chain ours.
         while let block = unsafe next {
             unsafe next = block.pointee.next
-            unsafe insert(block)
+            unsafe putBack(block)
         }
     }
 
@@ -198,9 +206,10 @@ import Synchronization
     func addWaiter(byteCount: Int, spot: ParkingSpot) -> BufferWaiter? {
         hasWaiters.store(true, ordering: .sequentiallyConsistent)
         collectReturned()
+        serve()
         let waiter = BufferWaiter(byteCount: byteCount, spot: spot)
         if waiters.isEmpty, let block = unsafe take(byteCount) {
-            unsafe insert(block)
+            unsafe putBack(block)
             hasWaiters.store(false, ordering: .sequentiallyConsistent)
             return nil
         }
@@ -214,18 +223,25 @@ import Synchronization
         unsafe hand(waiter.block!, waiter.byteCount)
     }
 
-    private func serveWaiters() {
+    /// Who waits when this returns, or is about to, is told by whoever gives a block back on another thread.
+    private func serve() {
         while let waiter = waiters.first, let block = unsafe take(waiter.byteCount) {
             unsafe waiter.block = block
             waiters.removeFirst()
             reactor.loop.unpark(waiter.spot)
         }
+    }
+
+    private func serveWaiters() {
+        serve()
         if waiters.isEmpty { hasWaiters.store(false, ordering: .sequentiallyConsistent) }
     }
 
     /// How many buffers of each size there are, and how many of those are free.
     package var occupancy: [(byteCount: Int, total: Int, available: Int)] {
-        classes.map { ($0.byteCount, $0.total, $0.available) }
+        collectReturned()
+        serveWaiters()
+        return classes.map { ($0.byteCount, $0.total, $0.available) }
     }
 }
 
