@@ -92,6 +92,14 @@ let tests: [Target] = [
         name: "BdevTests",
         dependencies: [
             "Bdev", "CMallocCount", "NullBdev", "Reactors", "SimulatedReactors",
+            .product(name: "Logging", package: "swift-log"),
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
+    .testTarget(
+        name: "StressTests",
+        dependencies: [
+            "Bdev", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors",
+            "SimulatedReactors", "SplitBdev", "ZoneBlockBdev", .product(name: "Logging", package: "swift-log"),
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
     .testTarget(

@@ -212,4 +212,33 @@ struct LimitTests {
                     == .noSuchBdev)
         }
     }
+
+    @Test func `a channel that is closed while its timer is set leaves none behind`() throws {
+        try simulate { here, scene in
+            try await scene.engine.setLimits(Self.limits(1), of: "disk")
+            let descriptor = try await scene.engine.open("disk", mode: .readWrite)
+            let channel = try await descriptor.channel(on: here.reactor), handler = RecordingHandler()
+            for tag in 0..<3 {
+                var buffer: IOBuffer? = await channel.buffer(byteCount: 512)
+                try here.engine(of: channel).read(into: &buffer, at: .block(0), tag: UInt64(tag), handler: handler)
+            }
+            for tag in 1..<3 { here.engine(of: channel).abort(tag: UInt64(tag), of: handler) }
+            await descriptor.close()
+            #expect(handler.completions.count == 3)
+            await here.settle(.seconds(5))
+        }
+    }
+
+    @Test func `handlers that submit again while others wait leave no timer behind`() throws {
+        try simulate { here, scene in
+            try await scene.engine.setLimits(Self.limits(1000), of: "disk")
+            let descriptor = try await scene.engine.open("disk", mode: .readWrite)
+            let channel = try await descriptor.channel(on: here.reactor)
+            let chains = (0..<4).map { _ in Chain(here.engine(of: channel), length: 20) }
+            for chain in chains { chain.submit(await channel.buffer(byteCount: 512)) }
+            while chains.contains(where: { $0.left > 0 }) { await here.settle(.milliseconds(1)) }
+            await descriptor.close()
+            await here.settle(.seconds(1))
+        }
+    }
 }

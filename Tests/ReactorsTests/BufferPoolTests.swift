@@ -129,6 +129,26 @@ import Testing
         }
     }
 
+    @Test func `buffers dropped on another thread are each given to one who waits, whoever finds them`() async throws {
+        try await withReactor(options(limit: 2 * 4096 + 2 * 65_536)) { local in
+            let small = (0..<2).map { _ in SendableBox(local.allocateBuffer(byteCount: 4096)) }
+            let large = SendableBox(local.allocateBuffer(byteCount: 65_536))
+            let waiting = Task { await local.buffer(byteCount: 4096).byteCount }
+            await local.yield()
+            // The reactor hears of them in its next turn only; what is dropped here looks for who waits before that.
+            let isDropped = Atomic(false)
+            Task.detached {
+                for box in small { box.drop() }
+                isDropped.store(true, ordering: .releasing)
+            }
+            while !isDropped.load(ordering: .acquiring) {}
+            large.drop()
+            #expect(await waiting.value == 4096)
+            let missing = local.bufferOccupancy.filter { $0.total != $0.available }.count
+            #expect(missing == 0)
+        }
+    }
+
     @Test func `a buffer outlives the reactor it came from`() async throws {
         let group = try ReactorGroup(cores: [0], options: options())
         let box = await group.reactors[0].run { local in SendableBox(local.allocateBuffer(byteCount: 4096)) }

@@ -18,6 +18,8 @@ actor RegisteredBdev {
     nonisolated let uuid: BdevUUID
     nonisolated let productName: String
     nonisolated let moduleName: String
+    /// Whose it is.
+    nonisolated let module: any BdevModule
     nonisolated let scratchByteCount: Int
     nonisolated let geometry: BdevGeometry
     nonisolated let supportedTypes: IOTypes
@@ -54,6 +56,7 @@ actor RegisteredBdev {
         self.uuid = uuid
         productName = properties.productName
         moduleName = module.name
+        self.module = module
         scratchByteCount = module.requestScratchByteCount
         geometry = properties.geometry
         supportedTypes = properties.supportedTypes

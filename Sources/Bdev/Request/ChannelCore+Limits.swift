@@ -61,7 +61,7 @@ extension ChannelCore {
         unsafe slot.pointee.phase = .queued
         limited.headStart = headStart
         unsafe limited.requests.append(slot)
-        if !limited.isTimerSet { setTimer(headStart) }
+        setTimer(headStart)
         return false
     }
 
@@ -86,7 +86,15 @@ extension ChannelCore {
             || slot.pointee.type == .zeroCopy && slot.pointee.extras.zeroCopyPhase == .startPopulated
     }
 
+    /// The channel is closed, and nobody waits: the timer that is left must not find it gone.
+    func stopLimiting() {
+        limited.timer?.cancel()
+        limited.timer = nil
+    }
+
+    /// One that is set may be early, and is set again then.
     private func setTimer(_ start: UInt64) {
+        if limited.isTimerSet { return }
         limited.isTimerSet = true
         if let timer = limited.timer, loop.schedule(timer, atTick: start) { return }
         limited.timer = loop.schedule(atTick: start) { [unowned self] in

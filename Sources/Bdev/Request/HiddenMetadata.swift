@@ -42,7 +42,7 @@ final class HiddenMetadataChannel: BdevModuleChannel {
     init(_ below: EngineChannel, _ protection: BlockProtection) {
         self.below = below
         self.protection = protection
-        requests = RequestTable(pool: below.core.pool)
+        requests = RequestTable(pool: below.core.pool, bdev: below.core.bdev)
         loop = below.core.loop
         blockByteCount = below.blockByteCount
         below.isOfModule = true

@@ -191,17 +191,21 @@ import Reactors
         return try body()
     }
 
-    /// The slot a token stands for, if the request is with a module.
-    func slot(index: UInt32, generation: UInt16) -> Slot {
+    /// The slot a token stands for, if the request is with a module. `bdev`: whose module has the token.
+    func slot(index: UInt32, generation: UInt16, _ bdev: RegisteredBdev) -> Slot {
         precondition(
             index < UInt32(usedCount) || Self.capacity..<Self.capacity + usedSpareCount ~= Int(index),
-            "a request token names no request of this reactor")
+            "module \(bdev.moduleName) of '\(bdev.name)': a request token names no request of this reactor")
         // SAFETY: among the initialized slots.
         let slot = unsafe slots + Int(index)
         let state = unsafe (slot.pointee.phase, slot.pointee.generation)
         precondition(
             state.1 == generation && (state.0 == .inDevice || state.0 == .submitting),
-            "a request token was used after its request was completed")
+            "module \(bdev.moduleName) of '\(bdev.name)': a request token was used after its request was completed")
+        // Two bdevs of one module may share a channel, and so each other's tokens.
+        precondition(
+            unsafe slot.pointee.core._withUnsafeGuaranteedRef { $0.bdev.module === bdev.module },
+            "module \(bdev.moduleName) of '\(bdev.name)': a request token is of another module's request")
         return unsafe slot
     }
 

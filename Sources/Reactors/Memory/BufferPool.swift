@@ -158,6 +158,11 @@ import Synchronization
     }
 
     private func insert(_ block: UnsafeMutablePointer<BufferBlock>) {
+        unsafe putBack(block)
+        if !waiters.isEmpty { serveWaiters() }
+    }
+
+    private func putBack(_ block: UnsafeMutablePointer<BufferBlock>) {
         // SAFETY: the block is this pool's and nobody's else now.
         let size = unsafe block.pointee.sizeClass
         guard let index = classes.firstIndex(where: { $0.byteCount == size }) else {
@@ -166,7 +171,6 @@ import Synchronization
         unsafe block.pointee.next = classes[index].free
         unsafe classes[index].free = block
         classes[index].available += 1
-        if !waiters.isEmpty { serveWaiters() }
     }
 
     private func insertRemotely(_ block: UnsafeMutablePointer<BufferBlock>) {
@@ -180,10 +184,14 @@ import Synchronization
             top = current
         }
         if hasWaiters.load(ordering: .sequentiallyConsistent) {
-            reactor.post { _ in self.collectReturned() }
+            reactor.post { _ in
+                self.collectReturned()
+                self.serveWaiters()
+            }
         }
     }
 
+    /// Serves nobody: who waits is served by whoever looks for a block here.
     private func collectReturned() {
         if returned.load(ordering: .relaxed) == 0 { return }
         var next = unsafe UnsafeMutablePointer<BufferBlock>(
@@ -191,7 +199,7 @@ import Synchronization
         // SAFETY: the exchange made the whole chain ours.
         while let block = unsafe next {
             unsafe next = block.pointee.next
-            unsafe insert(block)
+            unsafe putBack(block)
         }
     }
 
@@ -214,9 +222,10 @@ import Synchronization
     func addWaiter(byteCount: Int, _ wake: BufferWaiter.Wake) -> BufferWaiter? {
         hasWaiters.store(true, ordering: .sequentiallyConsistent)
         collectReturned()
+        serve()
         let waiter = BufferWaiter(byteCount: byteCount, wake)
         if !isAwaited(byteCount), let block = unsafe take(byteCount) {
-            unsafe insert(block)
+            unsafe putBack(block)
             if waiters.isEmpty { hasWaiters.store(false, ordering: .sequentiallyConsistent) }
             return nil
         }
@@ -231,7 +240,8 @@ import Synchronization
         return unsafe hand(block, waiter.byteCount)
     }
 
-    private func serveWaiters() {
+    /// Who waits when this returns, or is about to, is told by whoever gives a block back on another thread.
+    private func serve() {
         var index = 0, empty: Set<Int> = []
         while index < waiters.count {
             let waiter = waiters[index]
@@ -245,6 +255,10 @@ import Synchronization
                 index += 1
             }
         }
+    }
+
+    private func serveWaiters() {
+        serve()
         if waiters.isEmpty { hasWaiters.store(false, ordering: .sequentiallyConsistent) }
     }
 
@@ -272,7 +286,9 @@ import Synchronization
 
     /// How many buffers of each size there are, and how many of those are free.
     package var occupancy: [(byteCount: Int, total: Int, available: Int)] {
-        classes.map { ($0.byteCount, $0.total, $0.available) }
+        collectReturned()
+        serveWaiters()
+        return classes.map { ($0.byteCount, $0.total, $0.available) }
     }
 }
 

@@ -71,3 +71,8 @@ extension Reactor {
         return abandoned
     }
 }
+
+extension LocalReactor {
+    /// How many buffers of each size there are, and how many of those are free.
+    package var bufferOccupancy: [(byteCount: Int, total: Int, available: Int)] { loop.pool.occupancy }
+}
