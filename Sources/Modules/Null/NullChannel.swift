@@ -55,8 +55,12 @@ final class NullPoller: Poller {
     override func poll() -> PollResult {
         if waiting.isEmpty { return .idle }
         batch.takeAll(from: waiting)
+        guard let protection else {
+            while let request = batch.popFirst() { request.complete() }
+            return .busy
+        }
         while let request = batch.popFirst() {
-            let status = protection?.nullStatus(of: request) ?? .success
+            let status = protection.nullStatus(of: request)
             request.complete(status)
         }
         return .busy
