@@ -39,6 +39,12 @@ test: ## Build in debug and run every test
 	$(SWIFT) build --build-tests -j $(JOBS)
 	@Scripts/run-tests --skip-build
 
+.PHONY: stress
+stress: ## A million I/Os on random stacks while everything else goes on, in release, and 2000 simulations (some minutes)
+	@Scripts/setup build test
+	STRESS_IO_COUNT=1000000 STRESS_SIMULATIONS=2000 Scripts/run-tests -c release -Xswiftc -enable-testing \
+		-j $(JOBS) --filter '^StressTests\.'
+
 .PHONY: lint
 lint: ## Check the formatting (swift-format, strict) and the rules of the code (Tests/LintTests)
 	@Scripts/setup build
