@@ -25,7 +25,7 @@ export JOBS FILE
 .PHONY: help
 help: ## List the targets
 	@echo 'make TARGET [FILE=path] [JOBS=2] [ARGS=…]'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: run
 run: ## Build bdevperf in release and run its demonstration: null, RAM and a real file (FILE=path for your own)
@@ -44,6 +44,18 @@ stress: ## A million I/Os on random stacks while everything else goes on, in rel
 	@Scripts/setup build test
 	STRESS_IO_COUNT=1000000 STRESS_SIMULATIONS=2000 Scripts/run-tests -c release -Xswiftc -enable-testing \
 		-j $(JOBS) --filter '^StressTests\.'
+
+.PHONY: vm-test
+vm-test: ## Test the NVMe driver in a guest with an IOMMU and real (emulated) controllers; installs QEMU
+	@Scripts/setup build vm
+	$(SWIFT) build --build-tests -j $(JOBS)
+	@Scripts/vm-test
+
+.PHONY: vm-test-fast
+vm-test-fast: ## The part of it that takes three minutes: what CI runs
+	@Scripts/setup build vm
+	$(SWIFT) build --build-tests -j $(JOBS)
+	@Scripts/vm-test --fast
 
 .PHONY: lint
 lint: ## Check the formatting (swift-format, strict) and the rules of the code (Tests/LintTests)

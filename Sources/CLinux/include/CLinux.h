@@ -18,5 +18,6 @@
 #include "clinux_transfer.h"
 #include "clinux_crc.h"
 #include "clinux_mmio.h"
+#include "clinux_vfio.h"
 
 #endif

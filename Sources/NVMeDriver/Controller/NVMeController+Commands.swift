@@ -38,6 +38,14 @@ extension NVMeController {
     }
 
     private func failure(of command: SubmissionQueueEntry, _ status: NVMeStatus) -> NVMeError {
+        if status.matches(.abortedBySubmissionQueueDeletion), isStartLost {
+            let isGone =
+                transport.isRemoved
+                || ControllerStatus(rawValue: transport.registers.load32(RegisterOffset.status)).isGone
+            return NVMeError(
+                isGone ? .removed : .controllerFailed, device: name,
+                "the controller was removed, has failed or did not answer as it was started", status: status)
+        }
         if status.matches(.abortedBySubmissionQueueDeletion) {
             return NVMeError(
                 .aborted, device: name, "a reset ended admin command 0x\(String(command.opcode, radix: 16))",

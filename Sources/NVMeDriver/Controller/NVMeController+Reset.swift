@@ -20,6 +20,7 @@ extension NVMeController {
         case .removed: throw NVMeError(.removed, device: name, "the controller is gone: it cannot be reset")
         }
         state = .resetting
+        isStartLost = false
         tell(.resetBegan)
         do throws(NVMeError) {
             try await stop()
@@ -108,7 +109,7 @@ extension NVMeController {
         admin.pair.overdue = { [weak self, limit = options.adminTimeout] command, count in
             // What ends only when something happens may take as long as that.
             if count > 0 || command.opcode == AdminOpcode.asynchronousEventRequest { return }
-            self?.report("admin command 0x\(String(command.opcode, radix: 16)) takes longer than \(limit)")
+            self?.assumeIsolated { $0.adminIsOverdue(command, limit) }
         }
         let admin = ReactorConfined(admin), name = name
         await reactor.run { local in
@@ -119,15 +120,38 @@ extension NVMeController {
     /// Ten times a second: has it gone, has it failed.
     private func watch() {
         admin.pair.scan()
-        if state != .ready { return }
         let status = ControllerStatus(rawValue: transport.registers.load32(RegisterOffset.status))
-        if status.isGone || transport.isRemoved {
+        let isGone = status.isGone || transport.isRemoved
+        if isComingUp {
+            if isGone || status.isFatal { failAdmin() }
+        } else if state != .ready {
+            return
+        } else if isGone {
             let gone = NVMeError(.removed, device: name, "the controller was removed")
             state = .removed
             Task(executorPreference: reactor.taskExecutor) { await self.giveUp(gone) }
         } else if status.isFatal {
             report("it reports a fatal error (CSTS.CFS)")
         }
+    }
+
+    private func adminIsOverdue(_ command: SubmissionQueueEntry, _ limit: Duration) {
+        if isComingUp {
+            failAdmin()
+        } else {
+            report("admin command 0x\(String(command.opcode, radix: 16)) takes longer than \(limit)")
+        }
+    }
+
+    /// Its admin commands are steps of that.
+    var isComingUp: Bool { state == .starting || state == .resetting }
+
+    /// What waits for an admin command, the start or a reset that is under way, fails with it: another reset would wait
+    /// for the end of that one.
+    private func failAdmin() {
+        if admin.pair.state != .connected { return }
+        isStartLost = true
+        admin.pair.disconnect(resumes: false)
     }
 
     func stopAdmin() async {

@@ -77,6 +77,8 @@ public actor NVMeController {
     var pairs: [PairEntry] = []
     /// Queues that are being made.
     var reserved: Set<UInt16> = []
+    /// The start, or the reset, that is under way cannot succeed any more.
+    var isStartLost = false
     /// How many I/O queue pairs the controller gives.
     var pairLimit = 0
     /// By vector; empty: completions are polled for.
@@ -99,7 +101,8 @@ public actor NVMeController {
                 .removed, device: transport.name, "the controller does not answer: its registers read as ones")
         }
         let capabilities = ControllerCapabilities(rawValue: registers.load64(RegisterOffset.capabilities))
-        if capabilities.isAdministrativeOnly || !capabilities.hasNVMCommandSet {
+        // Bit 7 alone says nothing: there are controllers that set it beside the others.
+        if !capabilities.hasNVMCommandSet {
             throw NVMeError(.notSupported, device: transport.name, "the controller has no NVM command set")
         }
         self.transport = transport

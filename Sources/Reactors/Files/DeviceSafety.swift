@@ -2,7 +2,23 @@ import CLinux
 import SystemPackage
 
 /// Who would suffer if a block device were written.
-enum DeviceSafety {
+package enum DeviceSafety {
+    /// Throws unless the block device at `path` is used by nobody and carries nothing that is known.
+    package static func requireIdle(_ path: String) throws(FileError) {
+        do {
+            // Without O_CREAT: the kernel hands it out once, and not while it is mounted or part of another device.
+            let descriptor = try FileCalls.open(path, .exclusive)
+            try? descriptor.close()
+        } catch {
+            if error == .resourceBusy, let device = try? FileCalls.identify(path) { throw inUse(path, device) }
+            throw FileError(
+                error == .permissionDenied || error == .notPermitted ? .notPermitted : .system, path,
+                "cannot be opened to see whether somebody uses it", cause: error,
+                advice: "run as a user who may read it, or force it")
+        }
+        try requireNoSignature(path)
+    }
+
     static func requireNoSignature(_ path: String) throws(FileError) {
         let found: String?
         do {
@@ -25,7 +41,9 @@ enum DeviceSafety {
 
     /// The error for a device that the kernel does not hand out exclusively.
     static func inUse(_ path: String, _ device: FileCalls.Information) -> FileError {
-        if let place = mountPoint(major: device.major, minor: device.minor) {
+        if let place = mountPoint(
+            major: device.major, minor: device.minor, table: FileCalls.text(at: "/proc/self/mountinfo"))
+        {
             return FileError(.inUse, path, "is mounted on \(place)", advice: "unmount it, or open it read-only")
         }
         if let holder = DeviceTree.holder(major: device.major, minor: device.minor) {
@@ -38,8 +56,8 @@ enum DeviceSafety {
     }
 
     /// Where the device is mounted, from /proc/self/mountinfo (proc(5)): field 3 is the device, 5 the place.
-    static func mountPoint(
-        major: UInt32, minor: UInt32, table: String? = FileCalls.text(at: "/proc/self/mountinfo")
+    package static func mountPoint(
+        major: UInt32, minor: UInt32, table: String?
     ) -> String? {
         let device = "\(major):\(minor)"
         for line in (table ?? "").split(separator: "\n") {

@@ -2,25 +2,25 @@ import Glibc
 import SystemPackage
 
 /// Small text files and links below a root directory: `/`, or a recorded copy of another machine's `/sys`.
-struct SystemTree: Sendable {
+package struct SystemTree: Sendable {
     /// Without a slash at its end; empty for the machine itself.
-    let root: String
+    package let root: String
 
-    init(root: String) {
+    package init(root: String) {
         var trimmed = root
         while trimmed.hasSuffix("/") { trimmed.removeLast() }
         self.root = trimmed
     }
 
-    var isThisMachine: Bool { root.isEmpty }
+    package var isThisMachine: Bool { root.isEmpty }
 
-    func path(_ relative: String) -> String { "\(root)/\(relative)" }
+    package func path(_ relative: String) -> String { "\(root)/\(relative)" }
 
     /// The contents without the white space around it; nil when there is no such file or it cannot be read.
-    func text(_ relative: String) -> String? { Self.contents(path(relative)) }
+    package func text(_ relative: String) -> String? { Self.contents(path(relative)) }
 
     /// At most `limit` bytes of the file at `path`, without the white space around it.
-    static func contents(_ path: String, limit: Int = 65536) -> String? {
+    package static func contents(_ path: String, limit: Int = 65536) -> String? {
         guard let file = try? FileDescriptor.open(FilePath(path), .readOnly, options: .closeOnExec) else { return nil }
         let read = try? file.closeAfter {
             var bytes: [UInt8] = []
@@ -43,10 +43,10 @@ struct SystemTree: Sendable {
     }
 
     /// A whole decimal number; nil when the file is missing or says anything else.
-    func number(_ relative: String) -> Int? { text(relative).flatMap { Int($0) } }
+    package func number(_ relative: String) -> Int? { text(relative).flatMap { Int($0) } }
 
     /// The names in a directory in no order; empty when there is none.
-    func names(_ relative: String) -> [String] {
+    package func names(_ relative: String) -> [String] {
         // SAFETY: the stream is used and closed in this function; an entry is read before the next call replaces it.
         guard let directory = unsafe opendir(path(relative)) else { return [] }
         defer { unsafe closedir(directory) }
@@ -61,7 +61,7 @@ struct SystemTree: Sendable {
     }
 
     /// The absolute path with all links followed; nil when there is nothing.
-    func resolved(_ relative: String) -> String? {
+    package func resolved(_ relative: String) -> String? {
         // SAFETY: realpath(3) allocates the result, which is copied and freed.
         guard let real = unsafe realpath(path(relative), nil) else { return nil }
         defer { unsafe free(real) }

@@ -1,0 +1,210 @@
+import Foundation
+import NVMeDriver
+import Reactors
+import SystemPackage
+import Testing
+
+extension GuestTests {
+    @Test func `two processes cannot have one controller, and the second is told who has it`() async throws {
+        let address = try Guest.address("plain")
+        let group = try #require(PCIFunction(address)?.group)
+        // The kernel hands a group to one opener at a time.
+        let holder = Process()
+        holder.executableURL = URL(fileURLWithPath: "/bin/bash")
+        holder.arguments = ["-c", "exec 3<>/dev/vfio/\(group); echo ready; read -t 60 <&1"]
+        let output = Pipe()
+        holder.standardOutput = output
+        try holder.run()
+        _ = output.fileHandleForReading.availableData
+        let error = #expect(throws: NVMeError.self) { _ = try VFIOTransport(address) }
+        #expect(error?.code == .inUse)
+        #expect(error?.description.contains("process \(holder.processIdentifier) ") == true, "\(error as Any)")
+        holder.terminate()
+        holder.waitUntilExit()
+        let transport = try VFIOTransport(address)
+        transport.domain.close()
+        transport.close()
+    }
+
+    @Test func `one process cannot have one controller twice`() async throws {
+        let address = try Guest.address("plain")
+        try await withController("plain") { local, controller in
+            let error = #expect(throws: NVMeError.self) { _ = try VFIOTransport(address) }
+            #expect(error?.code == .inUse)
+            #expect(error?.advice == "detach it first")
+            try await exercise(controller, on: local.reactor, seed: 8)
+        }
+    }
+
+    @Test func `four controllers come up side by side and work at once`() async throws {
+        let names = ["plain", "large", "extended", "buffered"]
+        try await onReactor(count: 2) { local, group in
+            try await withThrowingTaskGroup(of: Void.self) { tasks in
+                for (index, name) in names.enumerated() {
+                    let reactor = group.reactors[index % 2]
+                    tasks.addTask {
+                        let controller = try await NVMeController.attach(
+                            pciAddress: Guest.address(name), on: reactor)
+                        try await exercise(controller, on: reactor, seed: UInt64(index))
+                        await controller.detach()
+                    }
+                }
+                try await tasks.waitForAll()
+            }
+        }
+        for name in names { #expect(try Guest.faults(of: name).isEmpty) }
+    }
+
+    @Test func `interrupts arrive as events`() async throws {
+        let address = try Guest.address("plain")
+        try await onReactor { local, _ in
+            let transport = try VFIOTransport(address)
+            #expect(transport.vectorCount > 2)
+            let events = try transport.enableInterrupts(count: 2)
+            let controller = try await NVMeController.attach(transport, on: local.reactor)
+            // All admin commands so far have signalled vector 0; nothing uses the other.
+            #expect(try events[0].counter() > 0)
+            #expect(try events[1].counter() == 0)
+            _ = try await controller.identify(1)
+            try await local.sleep(for: .milliseconds(20))
+            #expect(try events[0].counter() > 0)
+            await controller.detach()
+        }
+    }
+
+    @Test func `a reactor that waits for interrupts gets its data, and sleeps in between`() async throws {
+        var options = NVMeController.Options()
+        options.usesInterrupts = true
+        try await withController("plain", options: options) { local, controller in
+            try await exercise(controller, on: local.reactor, seed: 10)
+            let pair = try await local.makeQueuePair(of: controller)
+            let before = pair.statistics.polls
+            try await local.sleep(for: .milliseconds(500))
+            // A reactor that polled would have come by many thousand times.
+            #expect(pair.statistics.polls - before < 500)
+            await local.close(pair, of: controller)
+        }
+    }
+
+    @Test func `a function reset leaves a controller that comes up again`() async throws {
+        let address = try Guest.address("plain")
+        try await onReactor { local, _ in
+            let transport = try VFIOTransport(address)
+            try transport.resetFunction()
+            let controller = try await NVMeController.attach(transport, on: local.reactor)
+            try await exercise(controller, on: local.reactor, seed: 3)
+            await controller.detach()
+        }
+    }
+
+    @Test func `registers that do not answer read as ones, and the controller is removed`() async throws {
+        let address = try Guest.address("plain")
+        try await onReactor { local, _ in
+            let transport = try VFIOTransport(address)
+            let controller = try await NVMeController.attach(transport, on: local.reactor)
+            let pair = try await local.makeQueuePair(of: controller)
+            #expect(!transport.isRemoved)
+            try transport.hideRegisters()
+            #expect(transport.registers.load32(0x1C) == .max)
+            #expect(transport.isRemoved)
+            for _ in 0..<100 where await controller.state == .ready { try await local.sleep(for: .milliseconds(50)) }
+            #expect(await controller.state == .removed)
+            let namespace = try #require(await controller.namespaces.first)
+            let buffer = await local.buffer(byteCount: 4096)
+            await #expect(throws: NVMeError.self) { try await pair.write(namespace, at: 0, from: buffer) }
+            await local.close(pair, of: controller)
+            await controller.detach()
+        }
+        // Whoever comes next finds all well.
+        try await withController("plain") { local, controller in
+            try await exercise(controller, on: local.reactor, seed: 4)
+        }
+    }
+
+    @Test func `a reset under load answers every command once`() async throws {
+        try await withController("plain") { local, controller in
+            let pair = try await local.makeQueuePair(of: controller)
+            let namespace = try #require(await controller.namespaces.first)
+            let commands = Commands()
+            pair.add(commands)
+            var buffer = await local.buffer(byteCount: 65536)
+            buffer.fillPattern(9)
+            var given = 0
+            for round in 0..<3 {
+                for index in 0..<200 {
+                    let command = namespace.command(IOOpcode.write, at: UInt64(index * 128), count: 128)
+                    if pair.submit(command, data: buffer.memory, client: commands, token: UInt64(given)) { given += 1 }
+                }
+                // Some are with the controller, some wait.
+                try await local.sleep(for: .milliseconds(2))
+                try await controller.reset()
+                try await commands.wait(for: given, on: local)
+                let others = commands.failures.filter { !$0.matches(.abortedBySubmissionQueueDeletion) }
+                #expect(others.isEmpty, "round \(round): \(others)")
+            }
+            pair.remove(commands)
+            await local.close(pair, of: controller)
+            try await exercise(controller, on: local.reactor, seed: 5)
+        }
+    }
+
+    @Test func `the controller memory buffer can be mapped`() async throws {
+        let transport = try VFIOTransport(try Guest.address("buffered"))
+        let memory = try #require(transport.baseAddressRegister(2))
+        #expect(memory.byteCount == 4 << 20)
+        #expect(transport.baseAddressRegister(1) == nil)
+        #expect(transport.baseAddressRegister(6) == nil)
+        transport.domain.close()
+        transport.close()
+    }
+
+    /// The proof that the other tests would notice: an access that the IOMMU refuses is in the kernel's log.
+    @Test func `memory taken from a device is out of its reach`() async throws {
+        let before = try Guest.faults(of: "faulty").count
+        try await onReactor { local, _ in
+            let transport = try VFIOTransport(try Guest.address("faulty"))
+            var options = NVMeController.Options()
+            options.adminTimeout = .seconds(2)
+            let controller = try await NVMeController.attach(transport, on: local.reactor, options: options)
+            // From under the controller, which is told to look at its queue then.
+            transport.domain.close()
+            await #expect(throws: NVMeError.self) { _ = try await controller.identify(1) }
+            await controller.detach()
+        }
+        #expect(try Guest.faults(of: "faulty").count > before)
+    }
+}
+
+/// Writes and reads back 16 KiB at two places.
+func exercise(_ controller: NVMeController, on reactor: Reactor, seed: UInt64) async throws {
+    try await reactor.run { local in
+        let pair = try await local.makeQueuePair(of: controller)
+        let namespace = try #require(await controller.namespaces.first)
+        let count = 16384 / namespace.blockByteCount
+        var written = await local.buffer(byteCount: count * namespace.blockByteCount)
+        var found = await local.buffer(byteCount: count * namespace.blockByteCount)
+        for round in 0..<8 {
+            let block = UInt64(round * count)
+            written.fillPattern(seed &* 100 &+ UInt64(round))
+            found.fill(with: 0)
+            try await pair.write(namespace, at: block, from: written)
+            try await pair.read(namespace, at: block, into: &found)
+            let isSame = found.contentEquals(written)
+            #expect(isSame, "round \(round) of \(controller.name)")
+        }
+        await local.close(pair, of: controller)
+    }
+}
+
+extension FileDescriptor {
+    /// Of an eventfd that does not block; it is 0 afterwards.
+    func counter() throws -> UInt64 {
+        var count: UInt64 = 0
+        do {
+            _ = try unsafe withUnsafeMutableBytes(of: &count) { try unsafe read(into: $0) }
+        } catch Errno.resourceTemporarilyUnavailable {
+            return 0
+        }
+        return count
+    }
+}

@@ -1,0 +1,54 @@
+import Foundation
+import NVMeDriver
+import Reactors
+import Testing
+
+extension GuestTests {
+    /// Of a drive that nobody else uses: it is gone afterwards.
+    @Test func `a drive that is unplugged while it works is removed, and no command is lost`() async throws {
+        let address = try Guest.address("pluggable")
+        try await onReactor { local, _ in
+            let controller = try await NVMeController.attach(pciAddress: address, on: local.reactor)
+            let pair = try await local.makeQueuePair(of: controller)
+            let namespace = try #require(await controller.namespaces.first)
+            let commands = Commands()
+            pair.add(commands)
+            var buffer = await local.buffer(byteCount: 4096)
+            buffer.fillPattern(1)
+            var given = 0
+            try Guest.monitor(#"{"execute":"device_del","arguments":{"id":"pluggable"}}"#)
+            for _ in 0..<3000 {
+                if await controller.state != .ready { break }
+                while given - commands.ended.count < 16 {
+                    let command = namespace.command(IOOpcode.write, at: UInt64(given % 4096), count: 8)
+                    if !pair.submit(command, data: buffer.memory, client: commands, token: UInt64(given)) { break }
+                    given += 1
+                }
+                try await local.sleep(for: .milliseconds(10))
+            }
+            #expect(await controller.state == .removed)
+            try await commands.wait(for: given, on: local)
+            #expect(given > 16)
+            let others = commands.failures.filter { !$0.matches(.abortedBySubmissionQueueDeletion) }
+            #expect(others.isEmpty, "\(others)")
+            pair.remove(commands)
+            await local.close(pair, of: controller)
+            await controller.detach()
+        }
+        // The kernel waits for the device to be given back, and lets it go then.
+        for _ in 0..<100 where PCIFunction(address) != nil { try Guest.shell("sleep 0.1") }
+        #expect(PCIFunction(address) == nil)
+    }
+}
+
+extension Guest {
+    /// Tells QEMU something, through its monitor.
+    static func monitor(_ command: String) throws {
+        let port = try #require(ProcessInfo.processInfo.environment["BDEV_GUEST_QMP"])
+        let handle = try #require(FileHandle(forUpdatingAtPath: port))
+        for line in [#"{"execute":"qmp_capabilities"}"#, command] {
+            try handle.write(contentsOf: Data((line + "\n").utf8))
+        }
+        try handle.close()
+    }
+}
