@@ -39,6 +39,12 @@ test: ## Build in debug and run every test
 	$(SWIFT) build --build-tests -j $(JOBS)
 	@Scripts/run-tests --skip-build
 
+.PHONY: stress
+stress: ## A million I/Os on random stacks while everything else goes on, in release, and 2000 simulations (some minutes)
+	@Scripts/setup build test
+	STRESS_IO_COUNT=1000000 STRESS_SIMULATIONS=2000 Scripts/run-tests -c release -Xswiftc -enable-testing \
+		-j $(JOBS) --filter '^StressTests\.'
+
 .PHONY: vm-test
 vm-test: ## Test the NVMe driver in a guest with an IOMMU and real (emulated) controllers; installs QEMU
 	@Scripts/setup build vm

@@ -107,6 +107,14 @@ let tests: [Target] = [
         name: "BdevTests",
         dependencies: [
             "Bdev", "CMallocCount", "NullBdev", "Reactors", "SimulatedReactors",
+            .product(name: "Logging", package: "swift-log"),
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
+    .testTarget(
+        name: "StressTests",
+        dependencies: [
+            "Bdev", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors",
+            "SimulatedReactors", "SplitBdev", "ZoneBlockBdev", .product(name: "Logging", package: "swift-log"),
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
     .testTarget(
@@ -123,7 +131,11 @@ let tests: [Target] = [
         name: "ReactorsTests",
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
     .testTarget(
-        name: "ConfigurationTests", dependencies: ["Bdev", "BdevConfiguration", "LogBdev", "NullBdev", "Reactors"]),
+        name: "ConfigurationTests",
+        dependencies: [
+            "Bdev", "BdevConfiguration", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev",
+            "Reactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
+        ]),
     .testTarget(name: "ExampleTests", dependencies: ["bdevperf", "hello-bdev", "numa-pinning", "swift-service"]),
     .testTarget(
         name: "ModuleTests",

@@ -38,6 +38,7 @@ SCENARIOS = [
     # What stands between: 250 for a layer that hands on, 60 for limits that are not reached, 30 for a histogram.
     Scenario("passthru-engine-q128", f"{LAYERS} Passthru1 --api engine -q 128 {READ}", goal=350 + 250),
     Scenario("passthru3-engine-q128", f"{LAYERS} Passthru3 --api engine -q 128 {READ}", goal=350 + 3 * 250),
+    Scenario("split-engine-q128", f"{LAYERS} Wholep1 --api engine -q 128 {READ}", goal=350 + 250),
     Scenario("limited-engine-q128", f"{LAYERS} Limited --api engine -q 128 {READ}", goal=350 + 60),
     Scenario("histogram-engine-q128", f"--null -l --api engine -q 128 {READ}", goal=350 + 30),
     Scenario("malloc-engine-q1", f"--malloc 64M --api engine -q 1 {READ}", goal=1400),

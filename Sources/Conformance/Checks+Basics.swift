@@ -77,7 +77,7 @@ extension Check {
             }
         },
         Check(name: "a second descriptor sees what the first wrote") { scene in
-            let second = try await scene.suite.engine.open(scene.suite.bdev)
+            let second = try await scene.suite.open(mode: .readOnly)
             do {
                 try await scene.onChannel { channel in try await scene.write(channel, at: 9, 3, version: 40) }
                 try await second.withChannel(on: scene.suite.reactors.last!) { channel in

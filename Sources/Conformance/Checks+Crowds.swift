@@ -80,8 +80,9 @@ extension Scene {
             case 10 where descriptor.supports(.unmap):
                 try await channel.unmap(at: .block(start), count: .blocks(UInt64(length)))
                 for index in shadow { versions[index] = suite.options.zeroesUnmappedBlocks ? 0 : nil }
-            case 11:
-                // Somebody else's blocks, which may be changing: any contents will do.
+            case 11 where descriptor.geometry.protection == nil:
+                // Somebody else's blocks, which may be changing: any contents will do. Protection information may be
+                // found wrong then: a RAM disk copies without a lock.
                 let place = UInt64.random(in: 0...(blockCount - UInt64(Self.pieceBlockCount)), using: &generator)
                 try await channel.read(at: .block(place), into: &buffer)
             default:

@@ -18,7 +18,10 @@ extension Check {
                 }
             }
             let after = try await scene.suite.engine.statistics(scene.suite.bdev)
-            let isSplit = scene.descriptor.geometry.splitsAtOptimalBoundary
+            let geometry = scene.descriptor.geometry, largest = 3 * geometry.blockByteCount
+            let isSplit =
+                geometry.splitsAtOptimalBoundary || geometry.splitsAtWriteUnit
+                || 1...2 ~= geometry.transferBlockCountLimit || 1..<largest ~= geometry.segmentByteCountLimit
             try scene.checkCounters("writes", before.write, after.write, operations: 10, blocks: 20, isSplit)
             try scene.checkCounters("reads", before.read, after.read, operations: 6, blocks: 18, isSplit)
         },

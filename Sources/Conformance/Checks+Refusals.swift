@@ -75,7 +75,7 @@ extension Check {
         },
         Check(name: "a read-only descriptor changes nothing") { scene in
             try await scene.onChannel { channel in try await scene.write(channel, at: 0, 1, version: 61) }
-            let reader = try await scene.suite.engine.open(scene.suite.bdev, mode: .readOnly)
+            let reader = try await scene.suite.open(mode: .readOnly)
             do {
                 try await reader.withChannel(on: scene.reactor) { channel in try await scene.checkReadOnly(channel) }
                 await reader.close()

@@ -18,6 +18,9 @@ public struct ConformanceSuite: Sendable {
         public var keepsData = true
         /// Blocks read as zeros after an unmap. False: they may read as anything.
         public var zeroesUnmappedBlocks = false
+        /// The bdev is opened without the metadata of its blocks: the data written here does not have the protection
+        /// information that the bdev would check.
+        public var hidesMetadata = false
         /// Where random offsets and data come from. Failures name it.
         public var seed: UInt64 = 0x5EED
         /// Random operations of each worker in the checks with many at once.
@@ -66,10 +69,15 @@ public struct ConformanceSuite: Sendable {
         try await run(check)
     }
 
+    func open(mode: BdevDescriptor.Mode) async throws(BdevError) -> BdevDescriptor {
+        if options.hidesMetadata { return try await engine.openHidingMetadata(bdev, mode: mode) }
+        return try await engine.open(bdev, mode: mode)
+    }
+
     private func run(_ check: Check) async throws {
         let descriptor: BdevDescriptor
         do {
-            descriptor = try await engine.open(bdev, mode: .readWrite)
+            descriptor = try await open(mode: .readWrite)
         } catch {
             throw ConformanceFailure(
                 check: check.name, bdev: bdev, message: "cannot be opened: \(error)", seed: options.seed)

@@ -6,6 +6,7 @@ import Testing
 /// Bdevs on bdevs: places that move, bases that go, requests that run out.
 struct ForwardStackTests {
     private static let capacity = 65_536
+    private static let spareCount = 4096
 
     @Test func `a place further down moves everything: data, the source of a copy, what a seek finds`() throws {
         try simulate(types: .native) { here, scene in
@@ -104,13 +105,19 @@ struct ForwardStackTests {
     @Test func `when every request is in use, what is to be handed on waits, a reset too`() throws {
         try simulate { here, scene in
             scene.device.pace = .held
-            let top = try await scene.stack(PassModule(), here)
+            let module = PassModule()
+            let top = try await scene.stack(module, here)
             let descriptor = try await scene.engine.open(top, mode: .readWrite)
             let base = try await scene.engine.open("disk", mode: .readWrite)
             let below = try await base.channel(on: here.reactor)
             let above = try await descriptor.channel(on: here.reactor)
-            try await Self.fill(below, Self.capacity - 2)
-            // Two are left: for the upper requests themselves.
+            // Those that only the layer takes are in use too: by what requests above have become.
+            let quiescence = try await module.host.value.quiesce(top)
+            try await Self.fill(above, Self.spareCount)
+            try await Self.fill(below, Self.capacity - Self.spareCount)
+            try await module.host.value.unquiesce(quiescence)
+            // Two come back: for the upper requests themselves.
+            for _ in 0..<2 { scene.device.complete() }
             let reset = here.task { await above.attempt(.reset, at: 0) }
             await here.settle(.milliseconds(1))
             let read = here.task { await above.readOnce(at: 0) }

@@ -141,7 +141,7 @@ struct HandlerTests {
             }
         }
         let text = String(decoding: result.standardErrorContent, as: UTF8.self)
-        #expect(text.contains("a request token was used after its request was completed"))
+        #expect(text.contains("module test of 'bad': a request token was used after its request was completed"))
     }
 
     @Test func `a token of an earlier use of its slot stops the process`() async throws {
@@ -155,7 +155,7 @@ struct HandlerTests {
             }
         }
         let text = String(decoding: result.standardErrorContent, as: UTF8.self)
-        #expect(text.contains("a request token was used after its request was completed"))
+        #expect(text.contains("module test of 'bad': a request token was used after its request was completed"))
     }
 
     @Test func `a token that names no request stops the process`() async throws {
@@ -166,7 +166,7 @@ struct HandlerTests {
             }
         }
         let text = String(decoding: result.standardErrorContent, as: UTF8.self)
-        #expect(text.contains("a request token names no request of this reactor"))
+        #expect(text.contains("module test of 'bad': a request token names no request of this reactor"))
     }
 
     @Test func `a reset that is refused for want of room stops the process`() async throws {

@@ -148,7 +148,7 @@ struct HiddenMetadataTests {
 }
 
 extension IOMemory {
-    var list: SegmentList { SegmentList(self) }
+    var list: Segments { Segments(self) }
 
     /// Turns every bit of its first byte round.
     func flip() {

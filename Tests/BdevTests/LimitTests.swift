@@ -156,6 +156,30 @@ struct LimitTests {
         }
     }
 
+    @Test func `zero-copy is charged when it begins, by its direction, and not again when it ends`() throws {
+        try simulateMedium(.test, types: [.read, .write, .zeroCopy]) { here, engine, _ in
+            var limits = QoSLimits(burst: .zero)
+            limits.readBytesPerSecond = 512 * 1000
+            try await engine.setLimits(limits, of: "medium")
+            let descriptor = try await engine.open("medium", mode: .readWrite)
+            try await descriptor.withChannel(on: here.reactor) { channel in
+                let here: LocalReactor = channel.reactor.local
+                for (isRead, milliseconds) in [(true, 9..<11), (false, 0..<1)] {
+                    let before = await here.now
+                    for _ in 0..<10 {
+                        let io = try await channel.startZeroCopy(
+                            at: .block(4), count: .blocks(1), populated: isRead)
+                        try await io.end(commit: !isRead)
+                    }
+                    let elapsed = Int(before.duration(to: await here.now) / .milliseconds(1))
+                    #expect(milliseconds.contains(elapsed), "\(isRead): \(elapsed)")
+                    await here.settle(.milliseconds(1))
+                }
+            }
+            await descriptor.close()
+        }
+    }
+
     @Test func `unmap and flush are free`() throws {
         try simulate { here, scene in
             try await scene.engine.setLimits(Self.limits(1), of: "disk")
@@ -186,6 +210,35 @@ struct LimitTests {
             #expect(
                 await code { () throws(BdevError) in try await scene.engine.setLimits(QoSLimits(), of: "no") }
                     == .noSuchBdev)
+        }
+    }
+
+    @Test func `a channel that is closed while its timer is set leaves none behind`() throws {
+        try simulate { here, scene in
+            try await scene.engine.setLimits(Self.limits(1), of: "disk")
+            let descriptor = try await scene.engine.open("disk", mode: .readWrite)
+            let channel = try await descriptor.channel(on: here.reactor), handler = RecordingHandler()
+            for tag in 0..<3 {
+                var buffer: IOBuffer? = await channel.buffer(byteCount: 512)
+                try here.engine(of: channel).read(into: &buffer, at: .block(0), tag: UInt64(tag), handler: handler)
+            }
+            for tag in 1..<3 { here.engine(of: channel).abort(tag: UInt64(tag), of: handler) }
+            await descriptor.close()
+            #expect(handler.completions.count == 3)
+            await here.settle(.seconds(5))
+        }
+    }
+
+    @Test func `handlers that submit again while others wait leave no timer behind`() throws {
+        try simulate { here, scene in
+            try await scene.engine.setLimits(Self.limits(1000), of: "disk")
+            let descriptor = try await scene.engine.open("disk", mode: .readWrite)
+            let channel = try await descriptor.channel(on: here.reactor)
+            let chains = (0..<4).map { _ in Chain(here.engine(of: channel), length: 20) }
+            for chain in chains { chain.submit(await channel.buffer(byteCount: 512)) }
+            while chains.contains(where: { $0.left > 0 }) { await here.settle(.milliseconds(1)) }
+            await descriptor.close()
+            await here.settle(.seconds(1))
         }
     }
 }

@@ -20,7 +20,10 @@ struct OpenCloseTests {
             #expect(descriptor.mode == .readOnly)
             #expect(descriptor.blockByteCount == 512)
             #expect(descriptor.blockCount == 1024)
-            #expect(descriptor.geometry == .test)
+            let filled = BdevGeometry.test.with {
+                ($0.compareAndWriteBlockCountLimit, $0.physicalBlockByteCount) = (1, 512)
+            }
+            #expect(descriptor.geometry == filled)
             #expect(descriptor.supports(.unmap))
             #expect(!descriptor.supports(.abort))
             #expect(try await scene.engine.info("disk").isOpen)

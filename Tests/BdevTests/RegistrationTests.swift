@@ -114,10 +114,25 @@ struct RegistrationTests {
         }
     }
 
-    @Test func `a write unit that was left out is one block`() throws {
-        try simulate(geometry: .test.with { $0.writeUnitBlockCount = 0 }) { _, scene in
-            let info = try await scene.engine.info("disk")
-            #expect(info.geometry.writeUnitBlockCount == 1)
+    @Test(arguments: [(0, 0, 1, 1), (8, 0, 8, 8), (8, 3, 8, 3), (0, 3, 1, 3)] as [(UInt64, UInt64, UInt64, UInt64)])
+    func `a write unit that was left out is one block, and what can be compared and written at once the write unit`(
+        unit: UInt64, compared: UInt64, filledUnit: UInt64, filledCompared: UInt64
+    ) throws {
+        let geometry = BdevGeometry.test.with {
+            ($0.writeUnitBlockCount, $0.compareAndWriteBlockCountLimit) = (unit, compared)
+        }
+        try simulate(geometry: geometry) { _, scene in
+            let filled = try await scene.engine.info("disk").geometry
+            #expect(filled.writeUnitBlockCount == filledUnit)
+            #expect(filled.compareAndWriteBlockCountLimit == filledCompared)
+            // Nothing else is: what the layer cuts by itself has no limit that a user would have to know.
+            #expect(
+                filled
+                    == geometry.with {
+                        $0.writeUnitBlockCount = filledUnit
+                        $0.compareAndWriteBlockCountLimit = filledCompared
+                        $0.physicalBlockByteCount = 512
+                    })
         }
     }
 

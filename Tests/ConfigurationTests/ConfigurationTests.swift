@@ -95,8 +95,8 @@ struct ConfigurationTests {
             "config[1].params.blocks", "no such parameter"
         ),
         (
-            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":512,"md_size":8}}"#,
-            "config[1].params.md_size", "not supported"
+            #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":512,"md_size":7}}"#,
+            "config[1].params.md_size", "8, 16, 32, 64 or 128"
         ),
         (
             #"{"method":"bdev_null_create","params":{"name":"M","num_blocks":8,"block_size":512,"uuid":"x"}}"#,
@@ -115,8 +115,8 @@ struct ConfigurationTests {
             "config[1].params.numa_id", "-2"
         ),
         (
-            #"{"method":"bdev_malloc_create","params":{"num_blocks":8,"block_size":512,"md_interleave":true}}"#,
-            "config[1].params.md_interleave", "not supported"
+            #"{"method":"bdev_malloc_create","params":{"num_blocks":8,"block_size":512,"md_interleave":1}}"#,
+            "config[1].params.md_interleave", "true or false"
         ),
         (
             #"{"method":"bdev_uring_create","params":{"name":"U","filename":"/nowhere/at/all"}}"#, "config[1]",

@@ -154,6 +154,29 @@ struct StatisticsMethodsTests {
         }
     }
 
+    @Test func `what a driver counts itself is in the figures of its bdev, and nowhere else`() async throws {
+        try await withEngine { engine, call in
+            let module = CountingModule()
+            try await engine.register(module)
+            let result = try await call("bdev_get_iostat", "{}")
+            guard case .object(let all) = result, case .array(let bdevs)? = all["bdevs"] else {
+                Issue.record("no bdevs in \(result)")
+                return
+            }
+            var specific: [JSONValue: JSONValue] = [:]
+            for case .object(let bdev) in bdevs {
+                if let own = bdev["driver_specific"], let name = bdev["name"] { specific[name] = own }
+            }
+            #expect(
+                specific == [
+                    .string("counting"): .object([
+                        "turns": .unsigned(3), "name": .string("c"), "isOn": .bool(true), "all": .array([.unsigned(1)]),
+                        "more": .object(["deep": .unsigned(2)]),
+                    ])
+                ])
+        }
+    }
+
     @Test(arguments: [
         ("bdev_get_iostat", #"{"per_channel":true}"#), ("bdev_get_iostat", #"{"names":["N","M"],"per_channel":true}"#),
         ("bdev_get_iostat", #"{"name":"N","names":["M"]}"#), ("bdev_get_iostat", #"{"names":"N"}"#),
@@ -170,5 +193,30 @@ struct StatisticsMethodsTests {
         try await withEngine { _, call in
             await #expect(throws: ConfigurationError.self) { _ = try await call(method, parameters) }
         }
+    }
+}
+
+/// A module with one bdev, whose driver counts.
+private final class CountingModule: BdevModule {
+    let name = "counting"
+
+    func start(_ host: BdevModuleHost) async throws(BdevError) {
+        let properties = BdevProperties(
+            name: "counting", productName: "Counting", geometry: BdevGeometry(blockByteCount: 512, blockCount: 1),
+            supportedTypes: .read)
+        try await host.register(properties, driver: CountingDriver())
+    }
+}
+
+private final class CountingDriver: BdevDriver {
+    func makeChannel(
+        on local: isolated LocalReactor, requests: RequestTable
+    ) async throws(BdevError) -> BdevModuleChannel { throw BdevError(.notSupported, "no channels here") }
+
+    func statistics() async -> [String: DriverValue] {
+        [
+            "turns": .number(3), "name": .text("c"), "isOn": .flag(true), "all": .list([.number(1)]),
+            "more": .fields(["deep": .number(2)]),
+        ]
     }
 }

@@ -1,11 +1,42 @@
 import Bdev
+import DelayBdev
+import ErrorBdev
 import PassthruBdev
 import Reactors
 import SimulatedReactors
+import SplitBdev
 import Testing
 
 @Suite("Passthru, and what every bdev on a base does")
 struct PassthruTests {
+    @Test func `bdevs on others say what they stand on`() throws {
+        try stack { _, stage in
+            try await stage.disks.create("disk")
+            try await stage.split.create(on: "disk", count: 2)
+            try await stage.passthru.create("top", on: "diskp1")
+            try await stage.error.create(on: "diskp0")
+            var slow = DelayModule.Options(name: "slow", base: "EE_diskp0")
+            (slow.averageRead, slow.p99Read) = (.microseconds(3), .microseconds(4))
+            try await stage.delay.create(slow)
+            let engine = stage.engine
+            #expect(
+                try await engine.driverDetails(of: "top") == ["passthru": .fields(["base_bdev_name": .text("diskp1")])])
+            #expect(
+                try await engine.driverDetails(of: "diskp1")
+                    == ["partition": .fields(["base_bdev": .text("disk"), "offset_blocks": .number(512)])])
+            #expect(try await engine.driverDetails(of: "EE_diskp0") == ["error_disk": .text("diskp0")])
+            let delay = try await engine.driverDetails(of: "slow")
+            #expect(
+                delay == [
+                    "delay": .fields([
+                        "base_bdev_name": .text("EE_diskp0"), "avg_read_latency": .number(3),
+                        "p99_read_latency": .number(4), "avg_write_latency": .number(0),
+                        "p99_write_latency": .number(0),
+                    ])
+                ])
+        }
+    }
+
     @Test func `a bdev is made at once on a base that is there, and reaches its blocks`() throws {
         try stack { _, stage in
             let disk = try await stage.disks.create("disk")

@@ -178,13 +178,6 @@ struct SplitTests {
         }
     }
 
-    @Test func `a zoned bdev is not divided`() throws {
-        try stack { _, stage in
-            try await stage.disks.create("disk", blockCount: 1024) { $0.zones = ZoneGeometry(blockCount: 256) }
-            #expect(await stage.code { try await stage.split.create(on: "disk", count: 2) } == .notSupported)
-        }
-    }
-
     // MARK: Protection information
 
     @Test(arguments: [ProtectionInformation.ProtectionType.type1, .type2, .type3], [true, false])

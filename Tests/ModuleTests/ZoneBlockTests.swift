@@ -122,7 +122,7 @@ struct ZoneBlockTests {
             #expect(info.geometry.zones?.activeLimit == 6)
             #expect(
                 info.supportedTypes == [
-                    .read, .write, .writeZeroes, .flush, .reset, .zoneInfo, .zoneManagement, .zoneAppend,
+                    .read, .write, .writeZeroes, .flush, .reset, .compare, .zoneInfo, .zoneManagement, .zoneAppend,
                 ])
             try await bench.withChannel("zoned") { channel in
                 let zones = try await channel.zones()
@@ -373,7 +373,7 @@ struct ZoneBlockTests {
     }
 
     @Test(arguments: 1...20 as ClosedRange<UInt64>)
-    func `it survives its base being reset, resized and removed under load`(seed: UInt64) throws {
+    func `it survives its base being reset, resized, failing and removed under load`(seed: UInt64) throws {
         try simulateZones(seed: seed, reactorCount: 2) { stack, _, descriptor in
             let finished = Count()
             let loads = stack.reactors.map { reactor in
@@ -389,6 +389,10 @@ struct ZoneBlockTests {
             try await stack.pause()
             try await stack.slow.host.value.resize("base", blockCount: 1040)
             #expect(descriptor.blockCount == 1024)
+            try await stack.pause()
+            stack.device.answer = { type, block, _ in type != .reset && block % 3 == 0 ? .mediumFailed : .success }
+            try await stack.pause()
+            stack.device.answer = { _, _, _ in .success }
             try await stack.pause()
             #expect(finished.value == 0, "seed \(seed): the load ended early")
             let removal = Task(executorPreference: stack.reactors[0].taskExecutor) {

@@ -91,6 +91,27 @@ import Testing
         }
     }
 
+    @Test func `who waits for a large buffer keeps nobody from small ones, and is served when one comes`() async throws
+    {
+        try await withReactor(options(limit: 2 * 4096 + 2 * 65536)) { local in
+            var large = [Box(local.allocateBuffer(byteCount: 65536)), Box(local.allocateBuffer(byteCount: 65536))]
+            let small = local.allocateBuffer(byteCount: 4096)
+            let waiting = Task { await local.buffer(byteCount: 65536).byteCount }
+            await local.yield()
+            let hasSmall = hasBuffer(local)
+            #expect(hasSmall)
+            // Those who wait for small ones are not behind it either.
+            let second = local.allocateBuffer(byteCount: 4096)
+            let behind = Task { await local.buffer(byteCount: 4096).byteCount }
+            await local.yield()
+            _ = consume small
+            #expect(await behind.value == 4096)
+            _ = consume second
+            large.removeAll()
+            #expect(await waiting.value == 65536)
+        }
+    }
+
     @Test func `a buffer may be dropped on any thread, and wakes who waits for it`() async throws {
         let group = try ReactorGroup(cores: [0], options: options(limit: 2 * 4096))
         defer { group.shutDown() }
@@ -105,6 +126,26 @@ import Testing
             async let waited = reactor.run { local in await local.buffer(byteCount: 4096).byteCount }
             await Task.detached { for box in held { box.drop() } }.value
             #expect(await waited == 4096)
+        }
+    }
+
+    @Test func `buffers dropped on another thread are each given to one who waits, whoever finds them`() async throws {
+        try await withReactor(options(limit: 2 * 4096 + 2 * 65_536)) { local in
+            let small = (0..<2).map { _ in SendableBox(local.allocateBuffer(byteCount: 4096)) }
+            let large = SendableBox(local.allocateBuffer(byteCount: 65_536))
+            let waiting = Task { await local.buffer(byteCount: 4096).byteCount }
+            await local.yield()
+            // The reactor hears of them in its next turn only; what is dropped here looks for who waits before that.
+            let isDropped = Atomic(false)
+            Task.detached {
+                for box in small { box.drop() }
+                isDropped.store(true, ordering: .releasing)
+            }
+            while !isDropped.load(ordering: .acquiring) {}
+            large.drop()
+            #expect(await waiting.value == 4096)
+            let missing = local.bufferOccupancy.filter { $0.total != $0.available }.count
+            #expect(missing == 0)
         }
     }
 

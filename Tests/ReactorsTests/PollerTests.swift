@@ -26,6 +26,20 @@ import Testing
         }
     }
 
+    @Test func `a poller with a period is gone when it has been removed`() throws {
+        try manually { local, manual in
+            weak var poller: Poller?
+            do {
+                let added = local.addPoller(named: "gone", every: .milliseconds(1)) { .idle }
+                poller = added
+                local.remove(added)
+            }
+            manual.advance(by: .milliseconds(2))
+            manual.turn()
+            #expect(poller == nil)
+        }
+    }
+
     @Test func `a poller pauses, resumes and removes itself from inside`() throws {
         try manually { local, manual in
             var visits = 0

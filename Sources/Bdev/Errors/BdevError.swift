@@ -114,6 +114,7 @@ public struct BdevError: Error, Sendable, CustomStringConvertible {
         var text = bdev.map { "\($0): " } ?? ""
         text += message
         if let cause { text += ": \(cause)" }
+        if let status, status.code == .nvmeError { text += ": \(status.nvmeDescription)" }
         if let advice { text += "; \(advice)" }
         return text
     }

@@ -52,4 +52,17 @@ public struct IOStatus: Hashable, Sendable {
     public static func system(_ errno: Errno) -> IOStatus { IOStatus(.systemError, detail: errno.rawValue) }
 
     @inlinable public var isSuccess: Bool { code == .success }
+
+    /// Of an NVMe status: what NVMe calls it, where it is one that the layer gives itself, and its numbers.
+    var nvmeDescription: String {
+        let name: String? =
+            switch detail & 0x7FF {
+            case 0x282: "end-to-end guard check error"
+            case 0x283: "end-to-end application tag check error"
+            case 0x284: "end-to-end reference tag check error"
+            default: nil
+            }
+        let numbers = "NVMe status type \(detail >> 8 & 7), code 0x\(String(detail & 0xFF, radix: 16))"
+        return name.map { "\($0) (\(numbers))" } ?? numbers
+    }
 }

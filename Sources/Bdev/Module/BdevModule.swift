@@ -95,11 +95,21 @@ public protocol BdevDriver: AnyObject, Sendable {
     /// The last call: no channel is left and nobody has it open. Gives back what the bdev held. On the engine's
     /// reactor.
     func destroy() async
+    /// What there is to say about the bdev besides what every bdev has, by name (SPDK: `dump_info_json`). On the
+    /// engine's reactor.
+    func details() async -> [String: DriverValue]
+    /// What the driver counts itself, by name (SPDK: `dump_device_stat_json`). On the engine's reactor.
+    func statistics() async -> [String: DriverValue]
+    /// Begins what the driver counts anew (SPDK: `reset_device_stat`). On the engine's reactor.
+    func resetStatistics(_ reset: StatisticsReset) async
 }
 
 extension BdevDriver {
     public func removalBegan() async {}
     public func destroy() async {}
+    public func details() async -> [String: DriverValue] { [:] }
+    public func statistics() async -> [String: DriverValue] { [:] }
+    public func resetStatistics(_ reset: StatisticsReset) async {}
 }
 
 /// Sixteen bytes that name a bdev wherever it goes.

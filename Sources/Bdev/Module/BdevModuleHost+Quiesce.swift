@@ -12,7 +12,8 @@ extension BdevModuleHost {
     /// Keeps all I/O of a bdev of this module waiting, reads too: on every reactor, also through channels that are
     /// opened later. Returns when what was on its way has ended. From anywhere.
     ///
-    /// I/O that waits is not with the device: no time-out counts for it, and a reset aborts it. Overlapping ranges have
+    /// I/O that waits is not with the device: its latency begins anew when it goes on, and a reset aborts it. Time-outs
+    /// report it meanwhile. Overlapping ranges have
     /// their turns in the order they were asked for. Cancelling the task does not end the wait.
     ///
     /// `blocks`: nil: all of them.

@@ -7,7 +7,8 @@ extension StackedBdev {
     /// It does what the base itself does, without what cannot be confined to a range: NVMe commands. Where reference
     /// tags of blocks are their numbers (protection types 1 and 2), those of the base go to the base and those of the
     /// partition to its users; comparing and copying are then left to the layer, which does them with reads and writes.
-    /// A reset resets the base, and so ends what other partitions have in flight as well.
+    /// A reset resets the base, and so ends what other partitions have in flight as well. Of a base with zones it has
+    /// whole ones; how many may be open or active is for all partitions of the base together.
     ///
     /// - Parameters:
     ///   - name: of the new bdev.
@@ -15,8 +16,7 @@ extension StackedBdev {
     ///   - blocks: those of the base.
     ///   - productName: what kind of thing it is, for people.
     ///   - uuid: nil: one that follows from the base's UUID and `blocks`.
-    /// - Throws: `invalidArgument` when the range is empty, `outOfRange` when it ends behind the base, `notSupported`
-    ///   for a zoned base.
+    /// - Throws: `invalidArgument` when the range is empty or cuts a zone, `outOfRange` when it ends behind the base.
     public static func partition(
         _ name: String, of base: BdevDescriptor, blocks: Range<UInt64>, productName: String, uuid: BdevUUID? = nil
     ) throws(BdevError) -> StackedBdev {
@@ -26,8 +26,12 @@ extension StackedBdev {
                 .outOfRange, bdev: name, "a partition of the blocks \(blocks) ends behind '\(base.name)'",
                 advice: "'\(base.name)' has \(base.blockCount) blocks")
         }
-        if base.geometry.zones != nil {
-            throw BdevError(.notSupported, bdev: name, "cannot make a partition of '\(base.name)', which has zones")
+        if let zones = base.geometry.zones,
+            blocks.lowerBound % zones.blockCount != 0 || blocks.upperBound % zones.blockCount != 0
+        {
+            throw BdevError(
+                .invalidArgument, bdev: name, "a partition of the blocks \(blocks) cuts zones of '\(base.name)'",
+                advice: "let it begin and end at multiples of \(zones.blockCount) blocks")
         }
         var properties = BdevProperties(name: name, passingOnTo: base, productName: productName)
         properties.uuid = uuid ?? BdevUUID(of: "blocks \(blocks.lowerBound)..<\(blocks.upperBound)", in: base.uuid)
@@ -67,6 +71,10 @@ private final class PartitionDriver: BdevDriver {
             return ProtectedPartitionChannel(over: channel, on: local, firstBlock, protection)
         }
         return PartitionChannel(over: channel, on: local, firstBlock)
+    }
+
+    func details() async -> [String: DriverValue] {
+        ["partition": .fields(["base_bdev": .text(base.name), "offset_blocks": .number(firstBlock)])]
     }
 }
 
@@ -118,7 +126,7 @@ private final class ProtectedPartitionChannel: PartitionChannel {
         do throws(ProtectionFailure) {
             let memory = copy.memory
             try remap(
-                request, metadata == nil ? SegmentList(memory) : request.segmentList, metadata.map { _ in memory },
+                request, metadata == nil ? Segments(memory) : request.segments, metadata.map { _ in memory },
                 from: request.startBlock, to: start)
         } catch {
             return request.complete(error.ioStatus)
@@ -131,7 +139,7 @@ private final class ProtectedPartitionChannel: PartitionChannel {
         guard status.isSuccess, metadata != nil || protection.isInterleaved else { return request.complete(status) }
         do throws(ProtectionFailure) {
             try remap(
-                request, request.segmentList, metadata, from: request.startBlock &+ firstBlock, to: request.startBlock)
+                request, request.segments, metadata, from: request.startBlock &+ firstBlock, to: request.startBlock)
         } catch {
             return request.complete(error.ioStatus)
         }
@@ -139,7 +147,7 @@ private final class ProtectedPartitionChannel: PartitionChannel {
     }
 
     private func remap(
-        _ request: borrowing IORequest, _ blocks: SegmentList, _ metadata: IOMemory?, from old: UInt64, to new: UInt64
+        _ request: borrowing IORequest, _ blocks: Segments, _ metadata: IOMemory?, from old: UInt64, to new: UInt64
     ) throws(ProtectionFailure) {
         try protection.excluding(request.options.excludedChecks)
             .remap(blocks, metadata: metadata, blockCount: Int(request.blockCount), from: old, to: new)

@@ -49,6 +49,7 @@ open class StackedChannel: BdevModuleChannel {
     public init(over channel: BdevChannel, on local: isolated LocalReactor) {
         self.channel = channel
         base = local.engine(of: channel)
+        base.isOfModule = true
         super.init()
     }
 

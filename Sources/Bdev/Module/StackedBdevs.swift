@@ -287,4 +287,8 @@ private final class StackedDriver: BdevDriver {
         await driver.destroy()
         await destroyed()
     }
+
+    func details() async -> [String: DriverValue] { await driver.details() }
+    func statistics() async -> [String: DriverValue] { await driver.statistics() }
+    func resetStatistics(_ reset: StatisticsReset) async { await driver.resetStatistics(reset) }
 }

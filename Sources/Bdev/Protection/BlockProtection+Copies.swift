@@ -9,7 +9,7 @@ extension BlockProtection {
     ///   - blocks: where the blocks go; must not overlap `data`.
     ///   - blockCount: how many blocks.
     ///   - tags: what goes into the tuples besides the guard.
-    package func insert(from data: SegmentList, into blocks: SegmentList, blockCount: Int, tags: ProtectionTags) {
+    package func insert(from data: Segments, into blocks: Segments, blockCount: Int, tags: ProtectionTags) {
         precondition(isInterleaved, "protection information is inserted into interleaved blocks only")
         var (source, target) = (SegmentCursor(data), SegmentCursor(blocks))
         for block in 0..<blockCount {
@@ -32,7 +32,7 @@ extension BlockProtection {
     ///   - tags: those expected.
     /// - Throws: what did not match. The data of the blocks up to and including that one has been copied then.
     package func strip(
-        from blocks: SegmentList, into data: SegmentList, blockCount: Int, tags: ProtectionTags
+        from blocks: Segments, into data: Segments, blockCount: Int, tags: ProtectionTags
     ) throws(ProtectionFailure) {
         precondition(isInterleaved, "protection information is stripped from interleaved blocks only")
         var (source, target) = (SegmentCursor(blocks), SegmentCursor(data))

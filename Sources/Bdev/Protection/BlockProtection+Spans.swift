@@ -5,14 +5,14 @@ extension BlockProtection {
     /// of the metadata stays as it is.
     public func generate(_ blocks: inout MutableRawSpan, tags: ProtectionTags) {
         let count = blockCount(blocks.byteCount, of: blockByteCount)
-        SegmentList.with(&blocks) { generate($0, blockCount: count, tags: tags) }
+        Segments.with(&blocks) { generate($0, blockCount: count, tags: tags) }
     }
 
     /// Writes the protection information of blocks into their separate metadata, as `generate(_:tags:)` does.
     public func generate(_ data: borrowing RawSpan, metadata: inout MutableRawSpan, tags: ProtectionTags) {
         let count = matchingBlockCount(data.byteCount, metadata.byteCount)
-        SegmentList.with(reading: data) { data in
-            SegmentList.with(&metadata) { generate(data, metadata: $0[0], blockCount: count, tags: tags) }
+        Segments.with(reading: data) { data in
+            Segments.with(&metadata) { generate(data, metadata: $0[0], blockCount: count, tags: tags) }
         }
     }
 
@@ -21,7 +21,7 @@ extension BlockProtection {
     /// - Throws: what did not match.
     public func verify(_ blocks: borrowing RawSpan, tags: ProtectionTags) throws(ProtectionFailure) {
         let count = blockCount(blocks.byteCount, of: blockByteCount)
-        try SegmentList.with(reading: blocks) { blocks throws(ProtectionFailure) in
+        try Segments.with(reading: blocks) { blocks throws(ProtectionFailure) in
             try verify(blocks, blockCount: count, tags: tags)
         }
     }
@@ -31,8 +31,8 @@ extension BlockProtection {
         _ data: borrowing RawSpan, metadata: borrowing RawSpan, tags: ProtectionTags
     ) throws(ProtectionFailure) {
         let count = matchingBlockCount(data.byteCount, metadata.byteCount)
-        try SegmentList.with(reading: data) { data throws(ProtectionFailure) in
-            try SegmentList.with(reading: metadata) { metadata throws(ProtectionFailure) in
+        try Segments.with(reading: data) { data throws(ProtectionFailure) in
+            try Segments.with(reading: metadata) { metadata throws(ProtectionFailure) in
                 try verify(data, metadata: metadata[0], blockCount: count, tags: tags)
             }
         }

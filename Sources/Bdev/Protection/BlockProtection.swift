@@ -77,7 +77,7 @@ public struct BlockProtection: Sendable {
     ///   - blockCount: how many blocks.
     ///   - tags: what goes into the tuples besides the guard.
     package func generate(
-        _ blocks: SegmentList, metadata: IOMemory? = nil, blockCount: Int, tags: ProtectionTags
+        _ blocks: Segments, metadata: IOMemory? = nil, blockCount: Int, tags: ProtectionTags
     ) {
         var cursor = BlockCursor(self, blocks, metadata)
         for block in 0..<blockCount {
@@ -91,7 +91,7 @@ public struct BlockProtection: Sendable {
     /// - Parameters: as for `generate`; `tags` are those expected.
     /// - Throws: what did not match.
     package func verify(
-        _ blocks: SegmentList, metadata: IOMemory? = nil, blockCount: Int, tags: ProtectionTags
+        _ blocks: Segments, metadata: IOMemory? = nil, blockCount: Int, tags: ProtectionTags
     ) throws(ProtectionFailure) {
         if checks.isEmpty { return }
         var cursor = BlockCursor(self, blocks, metadata)
@@ -115,7 +115,7 @@ public struct BlockProtection: Sendable {
     /// - Throws: a reference tag that is not what `old` says, when reference tags are checked. All tags are as they
     ///   were then.
     package func remap(
-        _ blocks: SegmentList, metadata: IOMemory? = nil, blockCount: Int, from old: UInt64, to new: UInt64
+        _ blocks: Segments, metadata: IOMemory? = nil, blockCount: Int, from old: UInt64, to new: UInt64
     ) throws(ProtectionFailure) {
         if information.type == .type3 { return }
         // First all are checked, then all are changed.
@@ -182,13 +182,13 @@ private struct BlockCursor {
     private var metadata: SegmentCursor
     private let isInterleaved: Bool
 
-    init(_ shape: BlockProtection, _ blocks: SegmentList, _ metadata: IOMemory?) {
+    init(_ shape: BlockProtection, _ blocks: Segments, _ metadata: IOMemory?) {
         precondition(
             (metadata == nil) == shape.isInterleaved,
             "separate metadata is given for blocks that have it, and for no others")
         data = SegmentCursor(blocks)
         // Nothing is taken from it when the metadata is interleaved.
-        self.metadata = metadata.map { SegmentCursor(SegmentList($0)) } ?? data
+        self.metadata = metadata.map { SegmentCursor(Segments($0)) } ?? data
         isInterleaved = shape.isInterleaved
     }
 

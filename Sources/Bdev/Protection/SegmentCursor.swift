@@ -1,62 +1,15 @@
-package import Reactors
+import Reactors
 
-// SAFETY (below): whoever makes a list keeps its segments and their memory alive for the call that uses it; a cursor
-// leaves no segment's bounds.
-
-/// The memory of an I/O, lent for one call: one segment, or an array of them that somebody else owns.
-@safe package struct SegmentList {
-    private let memory: IOMemory
-    private let segments: UnsafePointer<IOMemory>?
-    package let count: Int
-
-    package init(_ memory: IOMemory) {
-        self.memory = memory
-        unsafe segments = nil
-        count = 1
-    }
-
-    /// `count` is at least 1.
-    @unsafe package init(_ segments: UnsafePointer<IOMemory>, count: Int) {
-        precondition(count > 0, "a list of segments has at least one")
-        memory = unsafe segments[0]
-        unsafe self.segments = unsafe segments
-        self.count = count
-    }
-
-    subscript(index: Int) -> IOMemory {
-        precondition(index < count, "the segments end before the blocks do")
-        return unsafe segments.map { unsafe $0[index] } ?? memory
-    }
-
-    /// Lends the bytes of a span to `body`, as one segment.
-    static func with<Failure: Error>(
-        _ bytes: inout MutableRawSpan, _ body: (SegmentList) throws(Failure) -> Void
-    ) throws(Failure) {
-        try unsafe bytes.withUnsafeMutableBytes { bytes throws(Failure) in
-            guard let base = bytes.baseAddress else { return }
-            try body(SegmentList(unsafe IOMemory(base: base, byteCount: bytes.count, arena: 0)))
-        }
-    }
-
-    /// Lends the bytes of a span to `body`, which only reads them, as one segment.
-    static func with<Failure: Error>(
-        reading bytes: borrowing RawSpan, _ body: (SegmentList) throws(Failure) -> Void
-    ) throws(Failure) {
-        try unsafe bytes.withUnsafeBytes { bytes throws(Failure) in
-            guard let base = unsafe UnsafeMutableRawPointer(mutating: bytes.baseAddress) else { return }
-            try body(SegmentList(unsafe IOMemory(base: base, byteCount: bytes.count, arena: 0)))
-        }
-    }
-}
+// SAFETY (below): whoever makes a list keeps its segments and their memory alive; a cursor leaves no segment's bounds.
 
 /// A place in a list of segments that moves on as bytes are taken, whatever segments they lie in. Traps at the end.
 @safe struct SegmentCursor {
-    private let list: SegmentList
+    private let list: Segments
     private var index = 0
     private var segment: IOMemory
     private var offset = 0
 
-    init(_ list: SegmentList) {
+    init(_ list: Segments) {
         self.list = list
         segment = list[0]
     }

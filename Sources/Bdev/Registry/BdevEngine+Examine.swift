@@ -147,7 +147,7 @@ extension BdevEngine {
     private func leave(_ examination: Examination) async {
         if !examination.leave() { return }
         await examination.descriptor.close()
-        await examination.bdev.endExamination()
+        if await examination.bdev.endExamination() { hub.send(.registered(examination.bdev.name)) }
         examinationCount -= 1
         changes.signal()
     }

@@ -90,6 +90,7 @@ extension BdevEngine {
         while startCount > 0 { await changes.wait() }
         await shutDown(modules, started: modules)
         hasStopped = true
+        hub.finish()
         changes.signal()
     }
 

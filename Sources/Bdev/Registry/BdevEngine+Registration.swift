@@ -9,7 +9,7 @@ extension BdevEngine {
         let examiners = examiners(of: bdev)
         changes.signal()
         await examine(bdev, by: examiners)
-        await bdev.announce()
+        if await bdev.announce() { hub.send(.registered(bdev.name)) }
     }
 
     private func enter(
@@ -75,12 +75,5 @@ extension BdevEngine {
         let aliases = names.filter { $0.value === bdev && $0.key != bdev.name }.map(\.key)
         for alias in aliases { names[alias] = nil }
         for alias in aliases { await bdev.removeAlias(alias) }
-    }
-}
-
-extension BdevGeometry {
-    /// What was left at 0 and has a meaning only otherwise.
-    mutating func fillInDefaults() {
-        if writeUnitBlockCount == 0 { writeUnitBlockCount = 1 }
     }
 }

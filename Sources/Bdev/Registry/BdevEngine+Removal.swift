@@ -13,9 +13,10 @@ extension BdevEngine {
     public func remove(_ name: String) async throws(BdevError) { try await takeAway(try find(name)) }
 
     /// The whole way out: no new opens and I/O, what is under way settled, those who have it open told and waited for,
-    /// its names given up, and the driver last.
+    /// its names given up, and the driver last. What it waits for is logged when it takes long.
     func takeAway(_ bdev: RegisteredBdev) async throws(BdevError) {
         try await bdev.beginRemoval()
+        let watch = watchRemoval(of: bdev)
         leaving.append(bdev)
         changes.signal()
         // The running task is part of these: they would wait for the removal, and it for them.
@@ -26,7 +27,9 @@ extension BdevEngine {
         allowList.removeAll { names[$0] === bdev }
         names = names.filter { $0.value !== bdev }
         bdevs.removeAll { $0 === bdev }
+        if await bdev.isAnnounced { hub.send(.unregistered(bdev.name)) }
         await bdev.driver.destroy()
+        watch.cancel()
         leaving.removeAll { $0 === bdev }
         changes.signal()
     }
@@ -48,6 +51,7 @@ extension BdevEngine {
         guard let descriptors = try await bdev.resize(blockCount) else { return }
         for reactor in reactors { await reactor.local.adopt(blockCount: blockCount, of: bdev) }
         for descriptor in descriptors { descriptor.send(.resized(blockCount: blockCount)) }
+        if await bdev.isAnnounced { hub.send(.resized(bdev.name, blockCount: blockCount)) }
     }
 
     func pushMediaEvents(_ events: [MediaEvent], of name: String, module: String) async throws(BdevError) -> Int {

@@ -10,7 +10,8 @@ extension BdevEngine {
     ///
     /// - Parameters:
     ///   - name: the bdev's name or an alias.
-    ///   - reset: what begins anew with this reading, for every reader; no I/O is lost between the two.
+    ///   - reset: what begins anew with this reading, for every reader; no I/O is lost between the two. What the
+    ///     driver counts itself begins anew as well.
     /// - Throws: `noSuchBdev`.
     public func statistics(
         _ name: String, reset: StatisticsReset = .none
@@ -19,6 +20,7 @@ extension BdevEngine {
         var sum = IOStatistics()
         for reactor in reactors { sum.add(await reactor.local.statistics(of: bdev, reset)) }
         sum.ticksPerSecond = home.backend.clock.ticksPerSecond
+        if reset != .none { await bdev.driver.resetStatistics(reset) }
         return sum
     }
 

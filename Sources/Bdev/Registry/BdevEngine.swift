@@ -33,6 +33,7 @@ public actor BdevEngine {
     var leaving: [RegisteredBdev] = []
     /// Tells of each change of what is above, and of the bdevs' descriptors and claims.
     let changes: ChangeSignal
+    nonisolated let hub = NotificationHub()
 
     /// - Parameters:
     ///   - reactors: at least one. The engine's own work is done on the first.

@@ -7,11 +7,12 @@ extension LocalReactor {
         let pool = try RequestPool.of(self)
         if let core = pool.channel(for: bdev) { return core.retained() }
         let scratch = try pool.scratch(of: bdev.moduleName, byteCount: bdev.scratchByteCount)
-        let module = try await bdev.driver.makeChannel(on: self, requests: RequestTable(pool: pool))
+        let module = try await bdev.driver.makeChannel(on: self, requests: RequestTable(pool: pool, bdev: bdev))
         // Somebody else may have made it while the module worked.
-        if let core = pool.channel(for: bdev) {
+        if let core = pool.channel(for: bdev)?.retained() {
+            // Its last other user may be gone by the time this one is closed.
             await module.close()
-            return core.retained()
+            return core
         }
         let core = ChannelCore(
             bdev: bdev, module: module, pool: pool, gate: pool.gate(for: bdev), scratch: scratch)
@@ -28,6 +29,7 @@ extension LocalReactor {
             return await releaseChannel(base)
         }
         core.pool.remove(core)
+        core.stopLimiting()
         core.bdev.ledger.retire(core)
         await core.module.close()
     }

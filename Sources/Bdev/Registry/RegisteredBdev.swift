@@ -18,6 +18,8 @@ actor RegisteredBdev {
     nonisolated let uuid: BdevUUID
     nonisolated let productName: String
     nonisolated let moduleName: String
+    /// Whose it is.
+    nonisolated let module: any BdevModule
     nonisolated let scratchByteCount: Int
     nonisolated let geometry: BdevGeometry
     nonisolated let supportedTypes: IOTypes
@@ -54,6 +56,7 @@ actor RegisteredBdev {
         self.uuid = uuid
         productName = properties.productName
         moduleName = module.name
+        self.module = module
         scratchByteCount = module.requestScratchByteCount
         geometry = properties.geometry
         supportedTypes = properties.supportedTypes
@@ -104,13 +107,18 @@ actor RegisteredBdev {
         return true
     }
 
-    func endExamination() {
+    /// Whether it is listed now, and was not before.
+    func endExamination() -> Bool {
         examinationCount -= 1
-        announce()
+        return announce()
     }
 
-    /// Lists it, if nobody examines it.
-    func announce() { if examinationCount == 0 { isAnnounced = true } }
+    /// Lists it, if nobody examines it. Whether it is listed now, and was not before.
+    func announce() -> Bool {
+        if examinationCount > 0 || isAnnounced || state != .ready { return false }
+        isAnnounced = true
+        return true
+    }
 
     // MARK: Events
 

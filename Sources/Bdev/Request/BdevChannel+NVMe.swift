@@ -23,10 +23,9 @@ extension BdevChannel {
     public func perform(
         _ command: NVMeCommand, on queue: NVMeQueue, data: inout IOBuffer?, metadata: inout IOBuffer?
     ) async throws(BdevError) -> UInt64 {
-        await waitForRoom()
         let hasMetadata = metadata != nil
         let type: IOType = queue == .admin ? .nvmeAdmin : hasMetadata ? .nvmeIOWithMetadata : .nvmeIO
-        let slot = unsafe try parts.face.prepare(type, .block(0), .blocks(0))
+        let slot = unsafe try await prepare(type, .block(0), .blocks(0))
         if let memory = IOBuffer.memory(of: data) {
             unsafe slot.pointee.memory = memory
             unsafe slot.pointee.segmentCount = 1
@@ -40,7 +39,6 @@ extension BdevChannel {
     ///
     /// - Throws: `notSupported` unless the bdev can; `BdevError`.
     public func resetSubsystem() async throws(BdevError) {
-        await waitForRoom()
-        unsafe try await finishOther(parts.face.prepare(.nvmeSubsystemReset, .block(0), .blocks(0)))
+        unsafe try await finishOther(prepare(.nvmeSubsystemReset, .block(0), .blocks(0)))
     }
 }

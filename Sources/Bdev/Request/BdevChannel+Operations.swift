@@ -9,16 +9,15 @@ extension BdevChannel {
     ///
     /// - Throws: `miscompare` when there is a difference; `BdevError`.
     public func compare(_ buffer: borrowing IOBuffer, at offset: BdevOffset) async throws(BdevError) {
-        await waitForRoom()
-        unsafe try await finishOther(parts.face.prepare(.compare, buffer.memory, offset))
+        unsafe try await finishOther(prepare(.compare, buffer.memory, offset))
     }
 
     /// Compares the blocks from `offset` on with all of `buffers`, one after another: one I/O with as many segments.
     ///
     /// - Throws: as for ``compare(_:at:)-(IOBuffer,_)``.
     public func compare(_ buffers: borrowing IOBufferList, at offset: BdevOffset) async throws(BdevError) {
-        await waitForRoom()
-        unsafe try await finishOther(buffers.prepare(.compare, offset, parts.face))
+        unsafe try await finishOther(
+            parts.prepareInTurn { face throws(BdevError) in unsafe try buffers.prepare(.compare, offset, face) })
     }
 
     /// Compares the blocks from `offset` on with all of `expected` and, when they are the same, writes `new` there; no
@@ -31,15 +30,14 @@ extension BdevChannel {
         _ expected: borrowing IOBuffer, _ new: borrowing IOBuffer, at offset: BdevOffset
     ) async throws(BdevError) {
         _ = try parts.face.blocks(of: offset, for: .compareAndWrite, count: .bytes(UInt64(expected.byteCount)))
-        let limit = parts.core.bdev.geometry.compareAndWriteLimit * UInt64(parts.face.blockByteCount)
+        let limit = parts.core.bdev.geometry.compareAndWriteBlockCountLimit * UInt64(parts.face.blockByteCount)
         if expected.byteCount != new.byteCount || UInt64(expected.byteCount) > limit {
             throw BdevError(
                 .invalidArgument, bdev: parts.face.name,
                 "cannot compare \(expected.byteCount) bytes and write \(new.byteCount)",
                 advice: "use two buffers of one length, at most \(limit) bytes")
         }
-        await waitForRoom()
-        let slot = unsafe try parts.face.prepare(.compareAndWrite, expected.memory, offset)
+        let slot = unsafe try await prepare(.compareAndWrite, expected.memory, offset)
         unsafe slot.pointee.extras.second = Segments(new.memory)
         unsafe slot.pointee.hasExtras = true
         unsafe try await finishOther(slot)
@@ -52,8 +50,7 @@ extension BdevChannel {
     /// - Throws: `outOfRange` for either range; `BdevError`.
     public func copy(from source: BdevOffset, to target: BdevOffset, count: BdevLength) async throws(BdevError) {
         let first = try parts.face.blocks(of: source, for: .copy, count: count)
-        await waitForRoom()
-        let slot = unsafe try parts.face.prepare(.copy, target, count)
+        let slot = unsafe try await prepare(.copy, target, count)
         if unsafe slot.pointee.startBlock == first { return unsafe parts.face.abandon(slot) }
         unsafe slot.pointee.extras.sourceBlock = first
         unsafe slot.pointee.hasExtras = true
@@ -76,8 +73,7 @@ extension BdevChannel {
     }
 
     private func seek(_ type: IOType, _ offset: BdevOffset) async throws(BdevError) -> UInt64? {
-        await waitForRoom()
-        let slot = unsafe try parts.face.prepare(type, offset, .blocks(1))
+        let slot = unsafe try await prepare(type, offset, .blocks(1))
         unsafe slot.pointee.hasExtras = true
         let found = unsafe try await finishOther(slot)
         return found == .max ? nil : found
@@ -87,11 +83,17 @@ extension BdevChannel {
     ///
     /// - Throws: `notSupported` unless the bdev can; `BdevError`.
     public func writeUncorrectable(at offset: BdevOffset, count: BdevLength) async throws(BdevError) {
-        await waitForRoom()
-        unsafe try await finishOther(parts.face.prepare(.writeUncorrectable, offset, count))
+        unsafe try await finishOther(prepare(.writeUncorrectable, offset, count))
     }
 
-    func waitForRoom() async { if parts.pool.isExhausted { await parts.pool.waitForRoom() } }
+    /// A request that is prepared, in turn when every one is in use.
+    func prepare(_ type: IOType, _ memory: IOMemory, _ offset: BdevOffset) async throws(BdevError) -> Slot {
+        unsafe try await parts.prepareInTurn { face throws(BdevError) in unsafe try face.prepare(type, memory, offset) }
+    }
+
+    func prepare(_ type: IOType, _ offset: BdevOffset, _ count: BdevLength) async throws(BdevError) -> Slot {
+        unsafe try await parts.prepareInTurn { face throws(BdevError) in unsafe try face.prepare(type, offset, count) }
+    }
 
     /// Starts a prepared request, waits for it, and returns the device's answer.
     @discardableResult

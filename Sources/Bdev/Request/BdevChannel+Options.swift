@@ -42,12 +42,33 @@ extension BdevChannel {
         try await transfer(.write, buffer.memory, metadata.memory, offset, options)
     }
 
+    /// Reads `count` from `offset` on into a buffer of the reactor's memory, waiting for one in turn when none is free
+    /// (SPDK: a read without a buffer).
+    ///
+    /// - Returns: the buffer, which is the caller's.
+    /// - Throws: as ``read(at:into:)-(_,IOBuffer)``, before a buffer is taken when the arguments forbid it; `aborted`
+    ///   when the task is cancelled while it waits for a buffer, which is noticed within 10 ms.
+    public func read(at offset: BdevOffset, count: BdevLength) async throws(BdevError) -> IOBuffer {
+        let byteCount = try parts.face.byteCount(.read, at: offset, count)
+        if byteCount > loop.value.bufferByteCountLimit {
+            throw BdevError(
+                .noMemory, bdev: parts.face.name, "there can be no buffer of \(byteCount) bytes on \(reactor.name)",
+                advice: "raise the pool's byteCountLimit, or read in parts")
+        }
+        // What looks for cancelled tasks looks for this one too.
+        parts.pool.willPark()
+        guard var buffer = await reactor.local.bufferUnlessCancelled(byteCount: byteCount) else {
+            throw BdevError(.aborted, bdev: parts.face.name, "the task was cancelled while it waited for a buffer")
+        }
+        try await read(at: offset, into: &buffer)
+        return buffer
+    }
+
     private func transfer(
         _ type: IOType, _ memory: IOMemory, _ metadata: IOMemory?, _ offset: BdevOffset, _ options: IOOptions
     ) async throws(BdevError) {
         if let metadata { try checkMetadata(memory, metadata) }
-        await waitForRoom()
-        let slot = unsafe try parts.face.prepare(type, memory, offset)
+        let slot = unsafe try await prepare(type, memory, offset)
         if let metadata { unsafe slot.pointee.extras.metadata = Segments(metadata) }
         unsafe slot.pointee.extras.options = options
         if let deadline = options.deadline {

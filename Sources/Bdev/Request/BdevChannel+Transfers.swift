@@ -130,8 +130,9 @@ extension BdevChannel {
         async throws(BdevError)
     {
         if !reactor.isCurrent { return try await transferHere(type, buffer, offset) }
-        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
-        unsafe try await run(parts.face.prepare(type, buffer.memory, offset))
+        let memory = buffer.memory
+        unsafe try await run(
+            parts.prepareInTurn { face throws(BdevError) in unsafe try face.prepare(type, memory, offset) })
     }
 
     @usableFromInline
@@ -139,8 +140,8 @@ extension BdevChannel {
         async throws(BdevError)
     {
         if !reactor.isCurrent { return try await transferHere(type, buffers, offset) }
-        if parts.pool.isExhausted { await parts.pool.waitForRoom() }
-        unsafe try await run(buffers.prepare(type, offset, parts.face))
+        unsafe try await run(
+            parts.prepareInTurn { face throws(BdevError) in unsafe try buffers.prepare(type, offset, face) })
     }
 
     private func transferHere(_ type: IOType, _ buffer: borrowing IOBuffer, _ offset: BdevOffset)

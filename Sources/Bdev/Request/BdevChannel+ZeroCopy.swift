@@ -14,8 +14,7 @@ extension BdevChannel {
     public func startZeroCopy(
         at offset: BdevOffset, count: BdevLength, populated: Bool
     ) async throws(BdevError) -> ZeroCopyIO {
-        await waitForRoom()
-        let slot = unsafe try parts.face.prepare(.zeroCopy, offset, count)
+        let slot = unsafe try await prepare(.zeroCopy, offset, count)
         unsafe slot.pointee.extras.zeroCopyPhase = populated ? .startPopulated : .start
         unsafe await wait(for: slot)
         if unsafe !slot.pointee.status.isSuccess { _ = unsafe try conclude(slot) }

@@ -20,8 +20,7 @@ extension BdevChannel {
         if capacity <= 0 { return [] }
         let report = UnsafeMutablePointer<ZoneInfo>.allocate(capacity: capacity)
         defer { unsafe report.deallocate() }
-        await waitForRoom()
-        let slot = unsafe try parts.face.prepare(
+        let slot = unsafe try await prepare(
             .zoneInfo, .block(first * zones.blockCount), .blocks(UInt64(capacity) * zones.blockCount))
         unsafe slot.pointee.extras.zones = report
         unsafe slot.pointee.extras.zoneCapacity = capacity
@@ -36,8 +35,7 @@ extension BdevChannel {
     public func manageZone(at block: UInt64?, _ action: ZoneAction) async throws(BdevError) {
         let zones = try zoneGeometry(.zoneManagement)
         if let block { try checkStart(block, zones) }
-        await waitForRoom()
-        let slot = unsafe try parts.face.prepare(
+        let slot = unsafe try await prepare(
             .zoneManagement, .block(block ?? 0), .blocks(block == nil ? parts.core.blockCount : zones.blockCount))
         unsafe slot.pointee.extras.zoneAction = action
         unsafe slot.pointee.extras.concernsAllZones = block == nil
@@ -59,8 +57,7 @@ extension BdevChannel {
                 .invalidArgument, bdev: parts.face.name, "cannot append \(blocks) blocks at once",
                 advice: "append at most \(zones.appendBlockCountLimit)")
         }
-        await waitForRoom()
-        return unsafe try await finishOther(parts.face.prepare(.zoneAppend, buffer.memory, .block(zone)))
+        return unsafe try await finishOther(prepare(.zoneAppend, buffer.memory, .block(zone)))
     }
 
     private func zoneGeometry(_ type: IOType) throws(BdevError) -> ZoneGeometry {

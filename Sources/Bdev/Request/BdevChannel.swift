@@ -35,6 +35,14 @@ public import Reactors
             return nil
         }
 
+        /// Has `body` prepare a request, in turn when every one is in use.
+        nonisolated(nonsending) func prepareInTurn(
+            _ body: (EngineChannel) throws(BdevError) -> Slot
+        ) async throws(BdevError) -> Slot {
+            if !pool.isExhausted { return unsafe try body(face) }
+            return unsafe try await pool.takeInTurn(for: core.bdev) { () throws(BdevError) in unsafe try body(face) }
+        }
+
         @inline(never)
         func fail(_ slot: Slot) -> BdevError {
             let error = unsafe core.error(slot)
@@ -111,8 +119,7 @@ public import Reactors
     public func reset() async throws(BdevError) { try await perform(.reset, .block(0), .blocks(0)) }
 
     private func perform(_ type: IOType, _ offset: BdevOffset, _ count: BdevLength) async throws(BdevError) {
-        await waitForRoom()
-        unsafe try await finishOther(parts.face.prepare(type, offset, count))
+        unsafe try await finishOther(prepare(type, offset, count))
     }
 
     // MARK: Batches

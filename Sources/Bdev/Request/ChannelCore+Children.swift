@@ -34,7 +34,7 @@ extension ChannelCore {
             detour.status = .failed
             return nil
         }
-        guard let child = unsafe pool.take(self) else { return nil }
+        guard let child = unsafe pool.take(self, forLayer: true) else { return nil }
         unsafe child.pointee.type = type
         unsafe child.pointee.sink = .parent
         unsafe child.pointee.parent = slot
@@ -163,9 +163,9 @@ extension ChannelCore {
         if shape.segmentByteCountLimit > 0 && !isCutAgain {
             longest = min(longest, UInt64(shape.segmentByteCountLimit))
         }
-        let count = min(limit, max(1, longest / shape.blockByteCount))
+        var count = min(limit, max(1, longest / shape.blockByteCount))
+        guard let buffer = unsafe takeBuffer(slot, &count) else { return nil }
         let byteCount = Int(bytes(count))
-        guard let buffer = loop.allocateBuffer(byteCount: byteCount) else { return nil }
         guard let child = unsafe takeChild(slot, detour, type ?? slot.pointee.type, count) else { return nil }
         unsafe child.pointee.memory = buffer.memory
         unsafe child.pointee.segmentCount = 1
@@ -178,6 +178,20 @@ extension ChannelCore {
         }
         if unsafe slot.pointee.segmentCount > 0 { unsafe advance(slot, detour, byteCount) }
         return unsafe child
+    }
+
+    /// A buffer for `count` blocks, or when memory is short for fewer.
+    private func takeBuffer(_ slot: Slot, _ count: inout UInt64) -> IOBuffer? {
+        if unsafe !pool.starvation.isFirst(slot) { return nil }
+        let least = max(1, shape.writeUnit)
+        // As much as the smallest buffer has that helps.
+        let capacity = UInt64(loop.bufferCapacity(byteCount: Int(bytes(least)))) / shape.blockByteCount
+        let fewest = min(count, max(least, capacity / least * least))
+        while true {
+            if let buffer = loop.allocateBuffer(byteCount: Int(bytes(count))) { return buffer }
+            if count == fewest { return unsafe pool.starvation.takeGranted(Int(bytes(count)), for: slot) }
+            count = max(fewest, count / 2 / least * least)
+        }
     }
 
     // MARK: Copies of blocks

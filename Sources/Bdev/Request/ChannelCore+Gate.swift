@@ -34,8 +34,15 @@ extension ChannelCore {
     nonisolated(nonsending) func perform(
         _ type: IOType, at start: UInt64, count: UInt64, _ segments: Segments = Segments(), for owner: Slot
     ) async -> IOStatus {
-        if pool.isExhausted { await pool.waitForRoom() }
-        guard let slot = unsafe pool.take(self) else { return .noMemory }
+        var taken = unsafe pool.take(self, forLayer: true)
+        if unsafe taken == nil {
+            do throws(BdevError) {
+                unsafe taken = try await pool.takeInTurn(for: bdev) { () throws(BdevError) in unsafe pool.take(self) }
+            } catch {
+                return .aborted
+            }
+        }
+        guard let slot = unsafe taken else { return .noMemory }
         unsafe slot.pointee.type = type
         unsafe slot.pointee.sink = .inside
         unsafe slot.pointee.startBlock = start

@@ -61,7 +61,7 @@ extension ChannelCore {
         unsafe slot.pointee.phase = .queued
         limited.headStart = headStart
         unsafe limited.requests.append(slot)
-        if !limited.isTimerSet { setTimer(headStart) }
+        setTimer(headStart)
         return false
     }
 
@@ -69,17 +69,32 @@ extension ChannelCore {
     @inline(__always)
     private func isLimited(_ slot: Slot) -> Bool {
         switch unsafe slot.pointee.type {
-        case .read, .write, .zeroCopy, .nvmeIO, .nvmeIOWithMetadata, .nvmeIOVector, .zoneAppend: true
+        case .read, .write, .nvmeIO, .nvmeIOWithMetadata, .nvmeIOVector, .zoneAppend: true
+        // It was charged when it began.
+        case .zeroCopy: unsafe slot.pointee.extras.zeroCopyPhase.isStart
         default: false
         }
     }
 
     private func reserve(_ limiter: RateLimiter, _ slot: Slot, _ now: UInt64) -> UInt64 {
         unsafe limiter.reserve(
-            isRead: slot.pointee.type == .read, byteCount: bytes(slot.pointee.blockCount), now: now)
+            isRead: isRead(slot), byteCount: bytes(slot.pointee.blockCount), now: now)
     }
 
+    private func isRead(_ slot: Slot) -> Bool {
+        unsafe slot.pointee.type == .read
+            || slot.pointee.type == .zeroCopy && slot.pointee.extras.zeroCopyPhase == .startPopulated
+    }
+
+    /// The channel is closed, and nobody waits: the timer that is left must not find it gone.
+    func stopLimiting() {
+        limited.timer?.cancel()
+        limited.timer = nil
+    }
+
+    /// One that is set may be early, and is set again then.
     private func setTimer(_ start: UInt64) {
+        if limited.isTimerSet { return }
         limited.isTimerSet = true
         if let timer = limited.timer, loop.schedule(timer, atTick: start) { return }
         limited.timer = loop.schedule(atTick: start) { [unowned self] in

@@ -110,7 +110,7 @@ extension ChannelCore {
     func abortWaiting() {
         unsafe forEachOutstanding { slot in
             // A request that is done by its parts ends with them: those the device has finish by themselves.
-            if unsafe pool.starved.contains(slot) { unsafe abortDetour(slot) }
+            if unsafe pool.starvation.contains(slot) { unsafe abortDetour(slot) }
             if unsafe slot.pointee.isCoordinated { _ = unsafe giveUpCoordinated(slot) }
         }
         while let slot = unsafe gate.held.popFirst() ?? limited.requests.popFirst() {

@@ -176,7 +176,7 @@ extension ChannelCore {
         if detour.next < detour.end && detour.status.isSuccess {
             // Not even one child could be made: memory or requests have run out, and whoever gives some back is not of
             // this parent.
-            unsafe pool.starve(slot)
+            unsafe pool.starvation.append(slot)
             return
         }
         unsafe slot.pointee.status = detour.status
@@ -211,7 +211,7 @@ extension ChannelCore {
     func abortDetour(_ slot: Slot) {
         let detour = unsafe slot.pointee.detour!
         if detour.status.isSuccess { detour.status = .aborted }
-        if unsafe pool.starved.remove(slot) { return unsafe pump(slot) }
+        if unsafe pool.starvation.remove(slot) { return unsafe pump(slot) }
         unsafe forEachChild(of: slot) { child in unsafe abort(child) }
     }
 }

@@ -13,8 +13,8 @@ extension EngineChannel {
     /// I/O, is being removed, ends before the last block) completes the request with an error. Aborting the request
     /// aborts what it became. Both bdevs have blocks of one size.
     ///
-    /// Where it goes to another place, so do the source of a copy and the block that a seek or a zone append answers
-    /// with; what a seek finds behind the upper bdev's end counts as nothing.
+    /// Where it goes to another place, so do the source of a copy, the block that a seek or a zone append answers with,
+    /// and the zones of a report; what a seek finds behind the upper bdev's end counts as nothing.
     ///
     /// Cost: no allocation; one request of this bdev.
     ///
@@ -74,7 +74,7 @@ extension EngineChannel {
         let (end, overflow) = start.addingReportingOverflow(count)
         let fits =
             unsafe !overflow && end <= core.blockCount && (!upper.pointee.hasExtras || extrasFit(upper, type, start))
-        guard mayDo(type), fits, let slot = unsafe core.pool.take(core) else {
+        guard mayDo(type), fits, let slot = unsafe core.pool.take(core, forLayer: true) else {
             unsafe refuseForwarded(upper, sink, type, fits: fits)
             return nil
         }
@@ -105,7 +105,7 @@ extension EngineChannel {
             let source = unsafe upper.pointee.extras.sourceBlock &+ start &- upper.pointee.startBlock
             let (end, overflow) = source.addingReportingOverflow(count)
             return !overflow && end <= core.blockCount
-        case .compareAndWrite: return count <= core.bdev.geometry.compareAndWriteLimit
+        case .compareAndWrite: return count <= core.bdev.geometry.compareAndWriteBlockCountLimit
         default: return true
         }
     }
@@ -151,9 +151,11 @@ extension EngineChannel {
 extension LocalReactor {
     fileprivate func forward(_ reset: ForwardedReset) async {
         let pool = reset.face.core.pool
-        if pool.isExhausted { await pool.waitForRoom() }
-        reset.face.forward(unsafe IORequest(reset.upper), observed: reset.observed)
-        reset.face.leave()
+        // Nobody cancels this task.
+        try? await pool.takeInTurn(for: reset.face.core.bdev) { () throws(BdevError) in
+            reset.face.forward(unsafe IORequest(reset.upper), observed: reset.observed)
+            reset.face.leave()
+        }
     }
 }
 
@@ -209,8 +211,19 @@ extension ChannelCore {
         }
         // A request above that had none has some now only if there is an answer for it.
         if !answers { return }
+        if unsafe slot.pointee.type == .zoneInfo { unsafe moveZones(slot, upper) }
         unsafe upper.pointee.extras.result = answer(slot, for: upper)
         unsafe upper.pointee.hasExtras = true
+    }
+
+    /// The zones that were reported, as the upper request's bdev counts.
+    private func moveZones(_ slot: Slot, _ upper: Slot) {
+        let distance = unsafe slot.pointee.startBlock &- upper.pointee.startBlock
+        guard distance != 0, let zones = unsafe slot.pointee.extras.zones else { return }
+        for index in unsafe 0..<Int(slot.pointee.extras.result) {
+            unsafe zones[index].start &-= distance
+            unsafe zones[index].writePointer &-= distance
+        }
     }
 
     /// A request that does another's work is complete.

@@ -19,6 +19,8 @@ public import Reactors
     private var handlerLimit = 64
     private var isForgetting = false
     private(set) var isClosed = false
+    /// What is submitted here is what requests of a bdev above wait for.
+    var isOfModule = false
     var timeoutScan: TimeoutScan?
     /// What the descriptor may do; nothing once the channel is closed.
     private var permitted: IOTypes
@@ -189,6 +191,15 @@ public import Reactors
         return start
     }
 
+    /// How long the memory of an I/O has to be, checked as the I/O itself.
+    func byteCount(_ type: IOType, at offset: BdevOffset, _ count: BdevLength) throws(BdevError) -> Int {
+        let start = try blocks(of: offset, for: type, count: count)
+        let blocks = count.isBytes ? count.value / core.shape.blockByteCount : count.value
+        if blocks == 0 { throw refuseLength(type, 0) }
+        guard let byteCount = Int(exactly: core.bytes(blocks)) else { throw refuseRange(type, start, blocks) }
+        return byteCount
+    }
+
     @inline(__always)
     private func prepare(_ type: IOType, _ offset: BdevOffset, _ count: UInt64) throws(BdevError) -> Slot {
         if !mayDo(type) { throw refuse(type) }
@@ -199,7 +210,7 @@ public import Reactors
         }
         let (end, overflow) = start.addingReportingOverflow(count)
         if overflow || end > core.blockCount { throw refuseRange(type, start, count) }
-        guard let slot = unsafe core.pool.take(core) else { throw refuseMemory(type) }
+        guard let slot = unsafe core.pool.take(core, forLayer: isOfModule) else { throw refuseMemory(type) }
         unsafe slot.pointee.type = type
         unsafe slot.pointee.startBlock = start
         unsafe slot.pointee.blockCount = count

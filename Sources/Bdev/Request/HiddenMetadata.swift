@@ -42,9 +42,10 @@ final class HiddenMetadataChannel: BdevModuleChannel {
     init(_ below: EngineChannel, _ protection: BlockProtection) {
         self.below = below
         self.protection = protection
-        requests = RequestTable(pool: below.core.pool)
+        requests = RequestTable(pool: below.core.pool, bdev: below.core.bdev)
         loop = below.core.loop
         blockByteCount = below.blockByteCount
+        below.isOfModule = true
     }
 
     override func submit(_ request: consuming IORequest) {
@@ -64,7 +65,7 @@ final class HiddenMetadataChannel: BdevModuleChannel {
         let type = request.type
         if type == .write, let memory = IOBuffer.memory(of: buffer) {
             protection.insert(
-                from: request.segmentList, into: SegmentList(memory), blockCount: count, tags: request.protectionTags)
+                from: request.segments, into: Segments(memory), blockCount: count, tags: request.protectionTags)
         }
         let token = request.detach()
         do throws(BdevError) {
@@ -84,7 +85,7 @@ final class HiddenMetadataChannel: BdevModuleChannel {
         if status.isSuccess, completion.type == .read, let memory = IOBuffer.memory(of: completion.buffer) {
             do throws(ProtectionFailure) {
                 try protection.strip(
-                    from: SegmentList(memory), into: request.segmentList, blockCount: Int(request.blockCount),
+                    from: Segments(memory), into: request.segments, blockCount: Int(request.blockCount),
                     tags: request.protectionTags)
             } catch {
                 status = error.ioStatus

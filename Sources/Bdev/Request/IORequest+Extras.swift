@@ -39,7 +39,8 @@ extension IORequest {
 
     /// Zone management: what is done to the zones.
     public var zoneAction: ZoneAction { unsafe slot.pointee.extras.zoneAction }
-    /// Zone management: whether it is done to every zone it can be done to; otherwise to the one at `startBlock`.
+    /// Zone management: whether it is done to every zone of the request's blocks that it can be done to: all of the
+    /// bdev's, or, of a partition, the partition's. Otherwise it is done to the zone at `startBlock`.
     public var concernsAllZones: Bool { unsafe slot.pointee.extras.concernsAllZones }
     /// NVMe pass-through: the command, without a command identifier and without data pointers.
     public var nvmeCommand: NVMeCommand { unsafe slot.pointee.extras.command }

@@ -3,13 +3,8 @@ public import Reactors
 // SAFETY (below): a request's memory is its own until it is completed.
 
 extension IORequest {
-    /// All of the request's memory, for one call. It has at least one segment.
-    var segmentList: SegmentList {
-        if let segments = unsafe slot.pointee.segments {
-            return unsafe SegmentList(segments, count: slot.pointee.segmentCount)
-        }
-        return unsafe SegmentList(slot.pointee.memory)
-    }
+    /// All of the request's memory.
+    package var segments: Segments { unsafe Segments(of: slot) }
 
     /// The metadata of a bdev that keeps it apart; nil when the request has none.
     package var metadataMemory: IOMemory? {

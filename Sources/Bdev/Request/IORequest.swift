@@ -91,10 +91,12 @@ public struct RequestToken: Hashable, Sendable {
 /// Turns the tokens of one reactor's requests back into requests. Given to a module when it makes a channel.
 public struct RequestTable {
     let pool: RequestPool
+    let bdev: RegisteredBdev
 
-    /// The request `token` stands for. Traps when it has been completed already. Each token is turned back once.
+    /// The request `token` stands for. Traps, with the names of the module and the bdev, when it has been
+    /// completed already, and when it is another module's. Each token is turned back once.
     public func request(_ token: RequestToken) -> IORequest {
         // SAFETY: the table checks that the request is with a module, and that this is still the same one.
-        unsafe IORequest(pool.slot(index: token.index, generation: token.generation))
+        unsafe IORequest(pool.slot(index: token.index, generation: token.generation, bdev))
     }
 }

@@ -20,7 +20,7 @@ import Reactors
     var deadline = UInt64.max
     /// It was given up because its time was over.
     var isLate = false
-    /// What is done to a zone, or to all of them.
+    /// What is done to a zone, or to all that the request's blocks are in.
     var zoneAction = ZoneAction.close
     var concernsAllZones = false
     /// Who sees a compare-and-write through.
@@ -46,46 +46,6 @@ public enum ZeroCopyPhase: Sendable, Hashable {
     case end
     /// The memory goes back; what is in it is what the blocks hold from now on.
     case commit
-}
 
-/// Memory in one piece or in several.
-@usableFromInline
-@safe struct Segments {
-    /// One piece.
-    var memory: IOMemory?
-    /// Several; `memory` is unused then.
-    var list: UnsafePointer<IOMemory>?
-    var count = 0
-
-    init() { unsafe list = nil }
-
-    init(_ memory: IOMemory) {
-        self.memory = memory
-        unsafe list = nil
-        count = 1
-    }
-
-    init(_ list: UnsafePointer<IOMemory>, _ count: Int) {
-        unsafe self.list = list
-        self.count = count
-    }
-
-    /// A request's own.
-    init(of slot: Slot) {
-        unsafe memory = slot.pointee.memory
-        unsafe list = slot.pointee.segments
-        unsafe count = slot.pointee.segmentCount
-    }
-
-    subscript(index: Int) -> IOMemory {
-        precondition(index >= 0 && index < count, "a request has no such segment")
-        if let list = unsafe list { return unsafe list[index] }
-        return memory!
-    }
-
-    var byteCount: Int {
-        var sum = 0
-        for index in 0..<count { sum += self[index].byteCount }
-        return sum
-    }
+    var isStart: Bool { self == .start || self == .startPopulated }
 }

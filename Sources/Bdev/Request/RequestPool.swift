@@ -7,8 +7,11 @@ import Reactors
 /// The slots lie in one reserved stretch of memory that is touched as it is first used: no request allocates, none ever
 /// moves.
 @safe final class RequestPool: Poller {
-    /// More than any queue of ours is deep; the address space it reserves is 16 MiB.
+    /// More than any queue of ours is deep. Memory is used for those that have been in use.
     static let capacity = 65_536
+    /// Beyond those: what only the layer takes, for the parts of requests and for what they become in bdevs below. So
+    /// requests that wait for these cannot have used up all there are.
+    static let spareCount = 4096
 
     let reactor: Reactor
     let loop: ReactorLoop
@@ -16,21 +19,28 @@ import Reactors
     private let slots: Slot
     private var free: Slot?
     private var usedCount = 0
+    /// The same of the spare ones, which lie behind the others.
+    private var freeSpare: Slot?
+    private var usedSpareCount = 0
+    /// Spare slots in use.
+    private var spareInUse = 0
+    /// Somebody waits, or a spare slot is in use: one that is given back may not be for everyone.
+    private var needsCare = false
     /// How many calls of a module's `submit` are on the stack.
     var submitDepth = 0
-    /// Tasks that wait for a slot, and slots put by for those of them that have been woken.
-    private var waiters: [ParkingSpot] = []
-    private var hasWaiters = false
+    /// Tasks that wait for a slot, slots put by for those of them that have been woken, and those whose task was
+    /// cancelled.
+    var waiters: [ParkingSpot] = []
+    var hasWaiters = false
     private var reserved = SlotQueue()
+    var givenUp: Set<ParkingSpot> = []
     /// Requests with a handler that were completed inside the module's `submit`: told in the next turn, so that a
     /// handler never runs inside its own submit.
     private let deferred: UnsafeMutablePointer<SlotQueue>
-    /// Requests that wait for the reactor's memory.
-    var starved = SlotQueue()
-    private var isRetrying = false
-    private lazy var cancellationScan = CancellationScan(pool: self)
-    private var isScanning = false
-    private var hasDeadlines = false
+    let starvation: Starvation
+    lazy var cancellationScan = CancellationScan(pool: self)
+    var isScanning = false
+    var hasDeadlines = false
     /// In the order they were made.
     private var channels: [ChannelCore] = []
     private var gates: [(bdev: RegisteredBdev, gate: IOGate)] = []
@@ -43,16 +53,19 @@ import Reactors
         reactor = local.reactor
         loop = local.loop
         do {
-            region = try MemoryRegion(byteCount: Self.capacity * MemoryLayout<RequestState>.stride)
+            region = try MemoryRegion(
+                byteCount: (Self.capacity + Self.spareCount) * MemoryLayout<RequestState>.stride)
             zeroes = try ZeroRegion()
         } catch {
             throw BdevError(.noMemory, "\(error)")
         }
-        // SAFETY: the region is as long as `capacity` slots, page-aligned, and lives as long as self.
-        unsafe slots = region.base.bindMemory(to: RequestState.self, capacity: Self.capacity)
+        // SAFETY: the region is as long as all slots, page-aligned, and lives as long as self.
+        unsafe slots = region.base.bindMemory(to: RequestState.self, capacity: Self.capacity + Self.spareCount)
         unsafe free = nil
+        unsafe freeSpare = nil
         unsafe deferred = .allocate(capacity: 1)
         unsafe deferred.initialize(to: SlotQueue())
+        starvation = Starvation(loop: local.loop)
         super.init(name: "bdev requests")
         loop.add(self, period: nil)
     }
@@ -72,11 +85,11 @@ import Reactors
 
     // MARK: Slots
 
-    /// A slot for `core`, or nil when none is free or others wait for one.
+    /// A slot for `core`; nil when none is free. `forLayer`: another request waits for what it is for.
     @inline(__always)
-    func take(_ core: ChannelCore) -> Slot? {
+    func take(_ core: ChannelCore, forLayer: @autoclosure () -> Bool = false) -> Slot? {
         // SAFETY: a free slot is initialized, and ours from here on.
-        guard let slot = unsafe free else { return unsafe takeFirstTime(core) }
+        guard let slot = unsafe free else { return unsafe takeFirstTime(core, forLayer: forLayer()) }
         unsafe free = slot.pointee.queueNext
         unsafe slot.pointee.core = Unmanaged.passUnretained(core)
         unsafe slot.pointee.phase = .prepared
@@ -84,15 +97,33 @@ import Reactors
     }
 
     @inline(never)
-    private func takeFirstTime(_ core: ChannelCore) -> Slot? {
-        if usedCount == Self.capacity { return nil }
-        // SAFETY: below the capacity, and never initialized before.
-        let slot = unsafe slots + usedCount
+    private func takeFirstTime(_ core: ChannelCore, forLayer: Bool) -> Slot? {
+        if usedCount == Self.capacity { return unsafe forLayer ? takeSpare(core) : nil }
+        defer { usedCount += 1 }
+        return unsafe make(usedCount, core)
+    }
+
+    private func takeSpare(_ core: ChannelCore) -> Slot? {
+        if unsafe freeSpare == nil && usedSpareCount == Self.spareCount { return nil }
+        spareInUse += 1
+        needsCare = true
+        if let slot = unsafe freeSpare {
+            unsafe freeSpare = slot.pointee.queueNext
+            unsafe slot.pointee.core = Unmanaged.passUnretained(core)
+            unsafe slot.pointee.phase = .prepared
+            return unsafe slot
+        }
+        defer { usedSpareCount += 1 }
+        return unsafe make(Self.capacity + usedSpareCount, core)
+    }
+
+    private func make(_ index: Int, _ core: ChannelCore) -> Slot {
+        // SAFETY: the region has room for it, and it was never initialized before.
+        let slot = unsafe slots + index
         let nothing = region.memory(from: 0, count: 0)
         unsafe slot.initialize(
-            to: RequestState(index: UInt32(usedCount), core: core, spot: loop.makeSpot(), memory: nothing))
+            to: RequestState(index: UInt32(index), core: core, spot: loop.makeSpot(), memory: nothing))
         unsafe slot.pointee.phase = .prepared
-        usedCount += 1
         return unsafe slot
     }
 
@@ -101,46 +132,80 @@ import Reactors
         // SAFETY: the caller is the last to use the slot.
         unsafe slot.pointee.phase = .free
         unsafe slot.pointee.generation &+= 1
-        if hasWaiters { return unsafe hand(slot) }
+        if needsCare { return unsafe giveBackWithCare(slot) }
         unsafe slot.pointee.queueNext = free
         unsafe free = slot
     }
 
-    /// To the first who waits: nobody overtakes.
     @inline(never)
-    private func hand(_ slot: Slot) {
-        unsafe reserved.append(slot)
-        loop.unpark(waiters.removeFirst())
-        hasWaiters = !waiters.isEmpty
+    private func giveBackWithCare(_ slot: Slot) {
+        if unsafe slot.pointee.index >= Self.capacity {
+            unsafe slot.pointee.queueNext = freeSpare
+            unsafe freeSpare = slot
+            spareInUse -= 1
+        } else {
+            unsafe slot.pointee.queueNext = free
+            unsafe free = slot
+            handOut()
+        }
+        needsCare = hasWaiters || spareInUse > 0
     }
 
-    /// Every slot is in use: an async call waits, the synchronous face refuses.
+    /// What is free goes to those who wait, in order: nobody overtakes.
+    private func handOut() {
+        while hasWaiters, let slot = unsafe free {
+            unsafe free = slot.pointee.queueNext
+            unsafe reserved.append(slot)
+            loop.unpark(waiters.removeFirst())
+            hasWaiters = !waiters.isEmpty
+        }
+    }
+
+    /// Every slot is in use: an async call waits, the synchronous face refuses. As long as somebody waits none is free.
     @inline(__always)
     var isExhausted: Bool { unsafe free == nil && usedCount == Self.capacity }
 
-    /// Waits, in turn, until a slot is free. It is the caller's if it takes one before it suspends again.
+    /// Waits, in turn, until a slot is free, and calls `body`, which takes it. One that `body` does not take goes to
+    /// the next who waits.
+    ///
+    /// - Throws: what `body` throws; `aborted` when the task is cancelled, which is noticed within 10 ms.
     @inline(never)
-    nonisolated(nonsending) func waitForRoom() async {
+    nonisolated(nonsending) func takeInTurn<Result>(
+        for bdev: RegisteredBdev, _ body: () throws(BdevError) -> Result
+    ) async throws(BdevError) -> Result {
         let spot = loop.makeSpot()
         waiters.append(spot)
         hasWaiters = true
+        needsCare = true
+        willPark()
         await reactor.park(at: spot)
         loop.release(spot)
-        // SAFETY: `hand` put one by for each task it woke.
+        if givenUp.remove(spot) != nil {
+            throw BdevError(.aborted, bdev: bdev.name, "the task was cancelled while it waited for a request")
+        }
+        // SAFETY: `handOut` put one by for each task it woke.
         let slot = unsafe reserved.popFirst()!
         unsafe slot.pointee.queueNext = free
         unsafe free = slot
+        defer { if hasWaiters { handOut() } }
+        return try body()
     }
 
-    /// The slot a token stands for, if the request is with a module.
-    func slot(index: UInt32, generation: UInt16) -> Slot {
-        precondition(index < UInt32(usedCount), "a request token names no request of this reactor")
-        // SAFETY: below the number of initialized slots.
+    /// The slot a token stands for, if the request is with a module. `bdev`: whose module has the token.
+    func slot(index: UInt32, generation: UInt16, _ bdev: RegisteredBdev) -> Slot {
+        precondition(
+            index < UInt32(usedCount) || Self.capacity..<Self.capacity + usedSpareCount ~= Int(index),
+            "module \(bdev.moduleName) of '\(bdev.name)': a request token names no request of this reactor")
+        // SAFETY: among the initialized slots.
         let slot = unsafe slots + Int(index)
         let state = unsafe (slot.pointee.phase, slot.pointee.generation)
         precondition(
             state.1 == generation && (state.0 == .inDevice || state.0 == .submitting),
-            "a request token was used after its request was completed")
+            "module \(bdev.moduleName) of '\(bdev.name)': a request token was used after its request was completed")
+        // Two bdevs of one module may share a channel, and so each other's tokens.
+        precondition(
+            unsafe slot.pointee.core._withUnsafeGuaranteedRef { $0.bdev.module === bdev.module },
+            "module \(bdev.moduleName) of '\(bdev.name)': a request token is of another module's request")
         return unsafe slot
     }
 
@@ -164,8 +229,9 @@ import Reactors
 
     /// Visits every slot that was ever used. Control work.
     func forEachSlot(_ body: (Slot) -> Void) {
-        // SAFETY: below the number of initialized slots.
+        // SAFETY: among the initialized slots.
         for index in 0..<usedCount { unsafe body(slots + index) }
+        for index in Self.capacity..<Self.capacity + usedSpareCount { unsafe body(slots + index) }
     }
 
     // MARK: Between turns
@@ -185,78 +251,6 @@ import Reactors
             unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.tellHandler(slot) }
         }
         return .busy
-    }
-
-    // MARK: Want of memory
-
-    /// Tries a request again when memory or requests may have come back, every 100 µs: there is nobody to say when.
-    func starve(_ slot: Slot) {
-        unsafe starved.append(slot)
-        if isRetrying { return }
-        isRetrying = true
-        _ = loop.schedule(after: .microseconds(100)) { [unowned self] in
-            isRetrying = false
-            retryStarved()
-        }
-    }
-
-    private func retryStarved() {
-        var batch = starved
-        starved = SlotQueue()
-        // SAFETY: queued slots are alive, their channels wait for them.
-        while let slot = unsafe batch.popFirst() {
-            unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.startDetour(slot) }
-        }
-    }
-
-    // MARK: Cancellation
-
-    /// A task is about to park for a request.
-    @inline(__always)
-    func willPark() { if !isScanning { startScanning() } }
-
-    @inline(never)
-    private func startScanning() {
-        isScanning = true
-        if cancellationScan.isRegistered {
-            loop.resume(cancellationScan)
-        } else {
-            loop.add(cancellationScan, period: CancellationScan.period)
-        }
-    }
-
-    /// A request has a deadline from now on.
-    func watchDeadlines() {
-        hasDeadlines = true
-        willPark()
-    }
-
-    func scanForCancellation() {
-        if hasDeadlines { abortLate() }
-        if loop.parkedTaskCount == 0 {
-            isScanning = false
-            loop.pause(cancellationScan)
-            return
-        }
-        unsafe forEachSlot { slot in
-            let phase = unsafe slot.pointee.phase
-            if phase != .inDevice && phase != .queued { return }
-            unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.abortIfCancelled(slot) }
-        }
-    }
-
-    private func abortLate() {
-        hasDeadlines = false
-        let now = loop.clock.now()
-        unsafe forEachSlot { slot in
-            guard unsafe slot.pointee.phase != .free, unsafe slot.pointee.hasExtras,
-                unsafe slot.pointee.extras.deadline != .max
-            else { return }
-            hasDeadlines = true
-            if unsafe slot.pointee.extras.deadline > now || slot.pointee.extras.isLate { return }
-            unsafe slot.pointee.extras.isLate = true
-            unsafe slot.pointee.core._withUnsafeGuaranteedRef { unsafe $0.abort(slot) }
-        }
     }
 
     // MARK: Channels

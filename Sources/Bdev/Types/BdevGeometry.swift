@@ -5,6 +5,8 @@ public struct BdevGeometry: Sendable, Hashable {
     public var blockByteCount: Int
     /// Blocks on the bdev. At least 1.
     public var blockCount: UInt64
+    /// Bytes that the medium itself writes at once: advice. 0: as many as a block has data.
+    public var physicalBlockByteCount = 0
     /// What the address of a buffer must be a multiple of, in bytes: a power of two. Requests whose memory is not are
     /// copied through a buffer that is.
     public var memoryAlignment = 1
@@ -29,8 +31,11 @@ public struct BdevGeometry: Sendable, Hashable {
     public var writeZeroesBlockCountLimit: UInt64 = 0
     /// The most blocks of one copy; 0 for no limit.
     public var copyBlockCountLimit: UInt64 = 0
-    /// The most blocks of one compare-and-write; 0: as many as the write unit.
+    /// The most blocks of one compare-and-write; 0: as many as the write unit, which is filled in when the bdev is
+    /// registered.
     public var compareAndWriteBlockCountLimit: UInt64 = 0
+    /// What lengths and places suit it best.
+    public var preferences = IOPreferences()
     /// Whether completed writes may be lost until a flush.
     public var hasWriteCache = false
     /// Bytes of metadata that each block has besides its data; 0 for none.
@@ -50,11 +55,6 @@ public struct BdevGeometry: Sendable, Hashable {
         self.blockCount = blockCount
     }
 
-    /// The most blocks of one compare-and-write.
-    public var compareAndWriteLimit: UInt64 {
-        compareAndWriteBlockCountLimit > 0 ? compareAndWriteBlockCountLimit : writeUnitBlockCount
-    }
-
     /// The capacity in bytes, interleaved metadata included.
     public var byteCount: UInt64 { blockCount * UInt64(blockByteCount) }
 
@@ -71,6 +71,14 @@ public struct BdevGeometry: Sendable, Hashable {
                 $0, dataByteCount: dataByteCountPerBlock, metadataByteCount: metadataByteCount,
                 isInterleaved: isMetadataInterleaved)
         }
+    }
+
+    /// What was left at 0 and has a meaning only otherwise. Limits on what is moved at once need none: what is copied,
+    /// zeroed or moved through a buffer for a device is cut to what the layer has for it, part by part.
+    mutating func fillInDefaults() {
+        if writeUnitBlockCount == 0 { writeUnitBlockCount = 1 }
+        if compareAndWriteBlockCountLimit == 0 { compareAndWriteBlockCountLimit = writeUnitBlockCount }
+        if physicalBlockByteCount == 0 { physicalBlockByteCount = dataByteCountPerBlock }
     }
 
     func validate(name: String) throws(BdevError) {

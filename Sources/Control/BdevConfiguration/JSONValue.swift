@@ -1,3 +1,5 @@
+public import Bdev
+
 /// A JSON value. Whole numbers keep all 64 bits.
 public enum JSONValue: Sendable, Hashable {
     case null
@@ -19,6 +21,17 @@ public enum JSONValue: Sendable, Hashable {
     public init(parsing bytes: some Sequence<UInt8>) throws(ConfigurationError) {
         var parser = JSONParser(Array(bytes))
         self = try parser.document()
+    }
+
+    /// What a driver says, as JSON has it.
+    public init(_ value: DriverValue) {
+        switch value {
+        case .flag(let value): self = .bool(value)
+        case .number(let value): self = .unsigned(value)
+        case .text(let value): self = .string(value)
+        case .list(let values): self = .array(values.map(JSONValue.init))
+        case .fields(let values): self = .object(values.mapValues(JSONValue.init))
+        }
     }
 
     /// What kind of value it is, for a sentence.

@@ -14,8 +14,9 @@ struct MallocCreate: ConfigurationMethod {
         options.uuid = try reader.uuid("uuid")
         options.optimalBoundaryBlockCount = try reader.integer("optimal_io_boundary", in: 0...UInt64(UInt32.max)) ?? 0
         options.node = try reader.node("numa_id")
-        try reader.refusePhysicalBlockSize(otherThan: size)
-        try reader.refuseMetadata(interleave: true)
+        options.physicalBlockByteCount = try reader.physicalBlockSize()
+        let isInterleaved = try reader.bool("md_interleave") ?? false
+        options.metadata = try reader.metadata(isInterleaved: isInterleaved, dataByteCount: size)
         return options
     }
 

@@ -12,15 +12,9 @@ struct NullCreate: ConfigurationMethod {
             blockCount: try reader.requiredInteger("num_blocks", in: 1 ... .max))
         options.blockByteCount = try reader.requiredBlockSize("block_size")
         options.uuid = try reader.uuid("uuid")
-        try reader.refusePhysicalBlockSize(otherThan: options.blockByteCount)
-        try reader.refuseMetadata()
-        for key in [
-            "preferred_write_granularity", "preferred_write_alignment", "optimal_write_size",
-            "preferred_unmap_granularity",
-            "preferred_unmap_alignment",
-        ] {
-            try reader.only(key, .unsigned(0), because: "a null bdev has no preferences")
-        }
+        options.physicalBlockByteCount = try reader.physicalBlockSize()
+        options.metadata = try reader.metadata(isInterleaved: true, dataByteCount: options.blockByteCount)
+        options.preferences = try reader.preferences()
         return options
     }
 
@@ -42,5 +36,29 @@ struct NullDelete: ConfigurationMethod {
     func apply(_ bdev: String, to engine: BdevEngine) async throws(BdevError) -> ConfigurationOutcome {
         try await module.delete(bdev)
         return ConfigurationOutcome()
+    }
+}
+
+/// `bdev_null_resize`: gives a null bdev another size, which is that of its data.
+struct NullResize: ConfigurationMethod {
+    struct Parameters: Sendable {
+        let bdev: String
+        let byteCount: UInt64
+    }
+
+    let name = "bdev_null_resize"
+    let module: NullModule
+
+    func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> Parameters {
+        let bdev = try reader.requiredString("name")
+        let megabytes = try reader.requiredInteger("new_size", in: 1...(1 << 44 - 1))
+        return Parameters(bdev: bdev, byteCount: megabytes << 20)
+    }
+
+    func apply(_ parameters: Parameters, to engine: BdevEngine) async throws(BdevError) -> ConfigurationOutcome {
+        let bdev = parameters.bdev
+        let old = try await engine.info(bdev).geometry
+        try await module.resize(bdev, blockCount: parameters.byteCount / UInt64(old.dataByteCountPerBlock))
+        return ConfigurationOutcome { try? await module.resize(bdev, blockCount: old.blockCount) }
     }
 }

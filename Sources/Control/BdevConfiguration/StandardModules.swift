@@ -38,6 +38,7 @@ public struct StandardModules: Sendable {
         registry.add(MallocDelete(module: malloc))
         registry.add(NullCreate(module: null))
         registry.add(NullDelete(module: null))
+        registry.add(NullResize(module: null))
         registry.add(PassthruCreate(module: passthru))
         registry.add(PassthruDelete(module: passthru))
         registry.add(SplitCreate(module: split))

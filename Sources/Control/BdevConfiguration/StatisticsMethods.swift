@@ -58,6 +58,7 @@ struct GetStatistics: ConfigurationMethod {
     private static func object(
         _ engine: BdevEngine, _ name: String, _ reset: StatisticsReset
     ) async throws(BdevError) -> JSONValue {
+        let own = try await engine.driverStatistics(of: name)
         let statistics = try await engine.statistics(name, reset: reset)
         var object = object(statistics)
         object["name"] = .string(name)
@@ -70,6 +71,7 @@ struct GetStatistics: ConfigurationMethod {
             object["io_time"] = .unsigned(samples.busyTime.microseconds)
             object["weighted_io_time"] = .unsigned(samples.weightedTime.microseconds)
         }
+        if !own.isEmpty { object["driver_specific"] = JSONValue(.fields(own)) }
         return .object(object)
     }
 

@@ -99,4 +99,16 @@ private final class DelayDriver: BdevDriver {
         channels.add(channel, on: local)
         return channel
     }
+
+    /// Latencies are in microseconds.
+    func details() async -> [String: DriverValue] {
+        func latency(_ kind: DelayModule.LatencyKind) -> DriverValue { .number(settings.latency(kind) / 1000) }
+        return [
+            "delay": .fields([
+                "base_bdev_name": .text(base.name), "avg_read_latency": latency(.averageRead),
+                "p99_read_latency": latency(.p99Read), "avg_write_latency": latency(.averageWrite),
+                "p99_write_latency": latency(.p99Write),
+            ])
+        ]
+    }
 }

@@ -85,5 +85,7 @@ private final class ErrorDriver: BdevDriver {
         return channel
     }
 
+    func details() async -> [String: DriverValue] { ["error_disk": .text(base.name)] }
+
     func removalBegan() async { await channels.visit { _, channel in channel.abortPending() } }
 }

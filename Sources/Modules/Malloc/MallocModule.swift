@@ -20,8 +20,12 @@ public final class MallocModule: BdevModule {
         public var name: String?
         /// At least 1.
         public var blockCount: UInt64
-        /// In bytes: a multiple of 512. 512 and 4096 are usual.
+        /// Bytes of data in a block: a multiple of 512. 512 and 4096 are usual.
         public var blockByteCount: Int
+        /// nil: the blocks have none.
+        public var metadata: BlockMetadata?
+        /// A multiple of 512; 0: as many bytes as a block has data.
+        public var physicalBlockByteCount = 0
         /// nil: a random one.
         public var uuid: BdevUUID?
         /// The NUMA node its memory is taken from; nil: that of whoever first writes a page.
@@ -38,7 +42,8 @@ public final class MallocModule: BdevModule {
         }
     }
 
-    /// Makes a RAM disk, all zeros. Its memory is reserved here, and taken from the system as pages are first written.
+    /// Makes a RAM disk, all zeros. Its memory is reserved here, and taken from the system as pages are first written;
+    /// that of a disk with protection information is written here, since every block gets its own.
     ///
     /// - Returns: its name.
     /// - Throws: `invalidGeometry` for impossible sizes, `invalidArgument` for a NUMA node the machine does not have,
@@ -46,53 +51,37 @@ public final class MallocModule: BdevModule {
     @discardableResult
     public func create(_ options: Options) async throws(BdevError) -> String {
         let label = options.name ?? "Malloc"
-        let byteCount = try Self.byteCount(options, label)
+        var geometry = try BdevGeometry(
+            of: "a RAM disk", name: label, dataByteCount: options.blockByteCount, blockCount: options.blockCount,
+            metadata: options.metadata, physicalBlockByteCount: options.physicalBlockByteCount)
         if let node = options.node, !MemoryRegion.hasNode(node) {
             throw BdevError(
                 .invalidArgument, bdev: label,
                 "cannot take memory from NUMA node \(node): the machine has no such node",
                 advice: "leave the node out, or choose one that `numactl --hardware` lists")
         }
-        let region: MemoryRegion
-        do {
-            region = try MemoryRegion(byteCount: byteCount, pages: options.pages, node: options.node)
-        } catch {
-            throw BdevError(.noMemory, bdev: label, "\(error)")
-        }
-        return try await register(options, region)
-    }
-
-    private static func byteCount(_ options: Options, _ label: String) throws(BdevError) -> Int {
-        func refuse(_ what: String, _ advice: String) -> BdevError {
-            BdevError(.invalidGeometry, bdev: label, "cannot make a RAM disk \(what)", advice: advice)
-        }
-        if options.blockByteCount <= 0 || options.blockByteCount % 512 != 0 {
-            throw refuse("with blocks of \(options.blockByteCount) bytes", "use a multiple of 512")
-        }
-        if options.blockCount == 0 { throw refuse("of no blocks", "use at least one") }
-        let (bytes, overflow) = options.blockCount.multipliedReportingOverflow(by: UInt64(options.blockByteCount))
-        guard !overflow, let byteCount = Int(exactly: bytes), byteCount <= Int.max - (4 << 20) else {
-            throw refuse(
-                "of \(options.blockCount) blocks of \(options.blockByteCount) bytes: more than an address can reach",
-                "make it smaller")
-        }
-        return byteCount
-    }
-
-    private func register(_ options: Options, _ region: MemoryRegion) async throws(BdevError) -> String {
-        var geometry = BdevGeometry(blockByteCount: options.blockByteCount, blockCount: options.blockCount)
         geometry.optimalBoundaryBlockCount = options.optimalBoundaryBlockCount
         geometry.splitsAtOptimalBoundary = options.optimalBoundaryBlockCount > 0
         geometry.hasWriteCache = true
         geometry.node = options.node
+        let store = try MallocStore(geometry, pages: options.pages, name: label)
+        await store.format(blockCount: geometry.blockCount)
+        return try await register(options, geometry, store)
+    }
+
+    private func register(
+        _ options: Options, _ geometry: BdevGeometry, _ store: MallocStore
+    ) async throws(BdevError) -> String {
         while true {
             let name = options.name ?? "Malloc\(nextNumber.add(1, ordering: .relaxed).oldValue)"
             var properties = BdevProperties(
                 name: name, productName: "RAM disk", geometry: geometry,
-                supportedTypes: [.read, .write, .unmap, .flush, .reset, .writeZeroes])
+                supportedTypes: [
+                    .read, .write, .unmap, .flush, .reset, .writeZeroes, .zeroCopy, .abort, .compare, .copy,
+                ])
             properties.uuid = options.uuid
             do {
-                try await host.value.register(properties, driver: MallocDriver(region))
+                try await host.value.register(properties, driver: MallocDriver(store))
                 return name
             } catch {
                 // Somebody chose this name by hand: the next number may be free. A UUID that is taken stays taken.
@@ -109,59 +98,16 @@ public final class MallocModule: BdevModule {
 
 private final class MallocDriver: BdevDriver {
     /// nil once the bdev is gone: whoever still holds a closed descriptor does not hold the memory.
-    private let region: ThreadLock<MemoryRegion?>
+    private let store: ThreadLock<MallocStore?>
 
-    init(_ region: MemoryRegion) { self.region = ThreadLock(region) }
+    init(_ store: MallocStore) { self.store = ThreadLock(store) }
 
     func makeChannel(
         on local: isolated LocalReactor, requests: RequestTable
     ) async throws(BdevError) -> BdevModuleChannel {
-        guard let region = region.withLock({ $0 }) else { throw BdevError(.removed, "the RAM disk is gone") }
-        return MallocChannel(region)
+        guard let store = store.withLock({ $0 }) else { throw BdevError(.removed, "the RAM disk is gone") }
+        return store.isPlain ? MallocChannel(store) : ProtectedMallocChannel(store)
     }
 
-    func destroy() async { region.withLock { $0 = nil } }
-}
-
-/// One reactor's way to the memory. Everything completes inside the submit.
-///
-/// All reactors copy into and out of the same mapping without a lock. Overlapping I/O at the same time is a race of
-/// its users, as on any disk: what they read or leave behind is a mixture of both. It never reaches beyond the
-/// mapping, whose place and size are fixed and which every copy checks against, and the mapping lives as long as this
-/// channel.
-private final class MallocChannel: BdevModuleChannel {
-    private let region: MemoryRegion
-
-    init(_ region: MemoryRegion) { self.region = region }
-
-    override func submit(_ request: consuming IORequest) {
-        switch request.type {
-        case .read: copyOut(request)
-        case .write: copyIn(request)
-        case .unmap, .writeZeroes: region.zero(from: Int(request.byteOffset), count: Int(request.byteCount))
-        case .flush, .reset: break
-        default: return request.complete(.notSupported)
-        }
-        request.complete()
-    }
-
-    @inline(__always)
-    private func copyOut(_ request: borrowing IORequest) {
-        var offset = Int(request.byteOffset)
-        for index in 0..<request.segmentCount {
-            let target = request.memory(index)
-            target.copy(from: region.memory(from: offset, count: target.byteCount))
-            offset += target.byteCount
-        }
-    }
-
-    @inline(__always)
-    private func copyIn(_ request: borrowing IORequest) {
-        var offset = Int(request.byteOffset)
-        for index in 0..<request.segmentCount {
-            let source = request.memory(index)
-            region.memory(from: offset, count: source.byteCount).copy(from: source)
-            offset += source.byteCount
-        }
-    }
+    func destroy() async { store.withLock { $0 = nil } }
 }

@@ -42,6 +42,10 @@ private final class PassthruDriver: BdevDriver {
     ) async throws(BdevError) -> BdevModuleChannel {
         PassthruChannel(over: try await base.channel(on: local.reactor), on: local)
     }
+
+    func details() async -> [String: DriverValue] {
+        ["passthru": .fields(["base_bdev_name": .text(base.name)])]
+    }
 }
 
 /// On each reactor that uses the bdev. A module that does something to the I/O does it here.

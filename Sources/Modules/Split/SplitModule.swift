@@ -51,8 +51,8 @@ public final class SplitModule: StackedBdevModule {
         of base: BdevDescriptor, _ count: Int, _ partByteCount: UInt64?
     ) throws(BdevError) -> UInt64 {
         let geometry = base.geometry, blockByteCount = UInt64(geometry.blockByteCount)
-        // Parts begin where the base can begin a write.
-        let unit = geometry.splitsAtWriteUnit ? geometry.writeUnitBlockCount : 1
+        // Parts begin where the base can begin a write, and have whole zones.
+        let unit = geometry.zones?.blockCount ?? (geometry.splitsAtWriteUnit ? geometry.writeUnitBlockCount : 1)
         guard let partByteCount else {
             let size = base.blockCount / UInt64(count) / unit * unit
             if size > 0 { return size }

@@ -73,7 +73,11 @@ final class ZoneBlockChannel: BdevModuleChannel {
 
     private func manage(_ request: consuming IORequest) {
         let action = request.zoneAction
-        if request.concernsAllZones { return begin(request, action, 0..<table.count, isForAll: true) }
+        if request.concernsAllZones {
+            let first = table.zone(of: request.startBlock)
+            let end = table.zone(of: request.startBlock + request.blockCount)
+            return begin(request, action, first..<end, next: first, isForAll: true)
+        }
         let zone = table.zone(of: request.startBlock)
         if table.start(of: zone) != request.startBlock || zone >= table.count { return request.complete(.invalidField) }
         if action != .reset { return request.complete(table.manage(zone, action, isForAll: false)) }
@@ -87,7 +91,7 @@ final class ZoneBlockChannel: BdevModuleChannel {
 
     /// Starts what takes more than a step.
     private func begin(
-        _ request: consuming IORequest, _ action: ZoneAction, _ zones: Range<Int>, next: Int = 0, isForAll: Bool
+        _ request: consuming IORequest, _ action: ZoneAction, _ zones: Range<Int>, next: Int, isForAll: Bool
     ) {
         let operation = idle.popLast() ?? ZoneOperation(self)
         operation.begin(request.detach(), action, zones, next: next, isForAll: isForAll)

@@ -86,15 +86,12 @@ import Synchronization
     /// The contents are what the last holder left.
     package func allocate(byteCount: Int) -> IOBuffer? {
         precondition(byteCount > 0, "a buffer cannot be empty")
-        if !waiters.isEmpty { return nil }
+        if !waiters.isEmpty, isAwaited(byteCount) { return nil }
         return unsafe take(byteCount).map { unsafe hand($0, byteCount) }
     }
 
     private func take(_ byteCount: Int) -> UnsafeMutablePointer<BufferBlock>? {
-        guard let index = classes.firstIndex(where: { $0.byteCount >= byteCount }) else {
-            addSizeClass(byteCount: byteCount)
-            return unsafe take(byteCount)
-        }
+        let index = sizeClass(byteCount)
         if unsafe classes[index].free == nil {
             collectReturned()
             if unsafe classes[index].free == nil, !grow(index) { return nil }
@@ -114,10 +111,17 @@ import Synchronization
         return unsafe IOBuffer(block: block)
     }
 
+    /// Which size such a buffer is of.
+    @inline(__always)
+    private func sizeClass(_ byteCount: Int) -> Int {
+        classes.firstIndex { $0.byteCount >= byteCount } ?? addSizeClass(byteCount: byteCount)
+    }
+
     /// Larger than every size so far: a size of its own, one block at a time.
-    private func addSizeClass(byteCount: Int) {
+    private func addSizeClass(byteCount: Int) -> Int {
         let size = (byteCount + Self.alignment - 1) & ~(Self.alignment - 1)
         unsafe classes.append(SizeClass(byteCount: size, growth: 1, free: nil))
+        return classes.count - 1
     }
 
     private func grow(_ index: Int) -> Bool {
@@ -154,6 +158,11 @@ import Synchronization
     }
 
     private func insert(_ block: UnsafeMutablePointer<BufferBlock>) {
+        unsafe putBack(block)
+        if !waiters.isEmpty { serveWaiters() }
+    }
+
+    private func putBack(_ block: UnsafeMutablePointer<BufferBlock>) {
         // SAFETY: the block is this pool's and nobody's else now.
         let size = unsafe block.pointee.sizeClass
         guard let index = classes.firstIndex(where: { $0.byteCount == size }) else {
@@ -162,7 +171,6 @@ import Synchronization
         unsafe block.pointee.next = classes[index].free
         unsafe classes[index].free = block
         classes[index].available += 1
-        if !waiters.isEmpty { serveWaiters() }
     }
 
     private func insertRemotely(_ block: UnsafeMutablePointer<BufferBlock>) {
@@ -176,10 +184,14 @@ import Synchronization
             top = current
         }
         if hasWaiters.load(ordering: .sequentiallyConsistent) {
-            reactor.post { _ in self.collectReturned() }
+            reactor.post { _ in
+                self.collectReturned()
+                self.serveWaiters()
+            }
         }
     }
 
+    /// Serves nobody: who waits is served by whoever looks for a block here.
     private func collectReturned() {
         if returned.load(ordering: .relaxed) == 0 { return }
         var next = unsafe UnsafeMutablePointer<BufferBlock>(
@@ -187,56 +199,95 @@ import Synchronization
         // SAFETY: the exchange made the whole chain ours.
         while let block = unsafe next {
             unsafe next = block.pointee.next
-            unsafe insert(block)
+            unsafe putBack(block)
         }
     }
 
     // MARK: Waiting
 
-    /// For whoever got nil from `allocate`: the first buffer that fits goes to the first who waits, and nobody
-    /// overtakes. Nil when one came back in the meantime: allocate again.
-    func addWaiter(byteCount: Int, spot: ParkingSpot) -> BufferWaiter? {
+    /// How many bytes the block has that a buffer is made of.
+    func capacity(_ byteCount: Int) -> Int { classes[sizeClass(byteCount)].byteCount }
+
+    /// The most memory it may ever have, in bytes.
+    var byteCountLimit: Int { options.byteCountLimit }
+
+    /// Whether others wait for a buffer of that size.
+    private func isAwaited(_ byteCount: Int) -> Bool {
+        let size = sizeClass(byteCount)
+        return waiters.contains { sizeClass($0.byteCount) == size }
+    }
+
+    /// For whoever got nil from `allocate`: the first buffer that fits goes to the first who waits for that size, and
+    /// nobody overtakes. Nil when one came back in the meantime: allocate again.
+    func addWaiter(byteCount: Int, _ wake: BufferWaiter.Wake) -> BufferWaiter? {
         hasWaiters.store(true, ordering: .sequentiallyConsistent)
         collectReturned()
-        let waiter = BufferWaiter(byteCount: byteCount, spot: spot)
-        if waiters.isEmpty, let block = unsafe take(byteCount) {
-            unsafe insert(block)
-            hasWaiters.store(false, ordering: .sequentiallyConsistent)
+        serve()
+        let waiter = BufferWaiter(byteCount: byteCount, wake)
+        if !isAwaited(byteCount), let block = unsafe take(byteCount) {
+            unsafe putBack(block)
+            if waiters.isEmpty { hasWaiters.store(false, ordering: .sequentiallyConsistent) }
             return nil
         }
         waiters.append(waiter)
         return waiter
     }
 
-    /// What a woken waiter was given.
-    func collect(_ waiter: BufferWaiter) -> IOBuffer {
+    /// What a waiter was given; nil when it has been dismissed.
+    func collect(_ waiter: BufferWaiter) -> IOBuffer? {
         // SAFETY: `serveWaiters` took the block off the free list for this waiter alone.
-        unsafe hand(waiter.block!, waiter.byteCount)
+        guard let block = unsafe waiter.block.take() else { return nil }
+        return unsafe hand(block, waiter.byteCount)
+    }
+
+    /// Who waits when this returns, or is about to, is told by whoever gives a block back on another thread.
+    private func serve() {
+        var index = 0, empty: Set<Int> = []
+        while index < waiters.count {
+            let waiter = waiters[index]
+            let size = sizeClass(waiter.byteCount)
+            if !empty.contains(size), let block = unsafe take(waiter.byteCount) {
+                unsafe waiter.block = block
+                waiters.remove(at: index)
+                wake(waiter)
+            } else {
+                empty.insert(size)
+                index += 1
+            }
+        }
     }
 
     private func serveWaiters() {
-        while let waiter = waiters.first, let block = unsafe take(waiter.byteCount) {
-            unsafe waiter.block = block
-            waiters.removeFirst()
-            reactor.loop.unpark(waiter.spot)
-        }
+        serve()
         if waiters.isEmpty { hasWaiters.store(false, ordering: .sequentiallyConsistent) }
+    }
+
+    private func wake(_ waiter: BufferWaiter) {
+        switch waiter.wake {
+        case .task(let spot, _): reactor.loop.unpark(spot)
+        case .call(let body): body()
+        }
+    }
+
+    /// Those whose task has been cancelled, if they want to hear of it, wait no longer.
+    func dismissCancelledWaiters() {
+        if waiters.isEmpty { return }
+        let cancelled = waiters.filter { waiter in
+            guard case .task(let spot, heedsCancellation: true) = waiter.wake else { return false }
+            return reactor.loop.isCancelled(at: spot)
+        }
+        for waiter in cancelled {
+            waiters.removeAll { $0 === waiter }
+            wake(waiter)
+        }
+        // Others may have waited behind it.
+        if !cancelled.isEmpty { serveWaiters() }
     }
 
     /// How many buffers of each size there are, and how many of those are free.
     package var occupancy: [(byteCount: Int, total: Int, available: Int)] {
-        classes.map { ($0.byteCount, $0.total, $0.available) }
-    }
-}
-
-/// One who waits for a buffer.
-@safe final class BufferWaiter {
-    let byteCount: Int
-    let spot: ParkingSpot
-    var block: UnsafeMutablePointer<BufferBlock>?
-
-    init(byteCount: Int, spot: ParkingSpot) {
-        self.byteCount = byteCount
-        self.spot = spot
+        collectReturned()
+        serveWaiters()
+        return classes.map { ($0.byteCount, $0.total, $0.available) }
     }
 }

@@ -6,10 +6,25 @@ extension LocalReactor {
     /// A buffer of `byteCount` bytes from this reactor's memory, waiting in turn until one is free. Its contents are
     /// undefined. Cancellation does not end the wait.
     public func buffer(byteCount: Int) async -> IOBuffer {
+        guard let buffer = await waitForBuffer(byteCount, heedsCancellation: false) else {
+            preconditionFailure("who waits for a buffer was sent away without one")
+        }
+        return buffer
+    }
+
+    /// As ``buffer(byteCount:)``; nil when the task is cancelled meanwhile, which
+    /// `ReactorLoop.dismissCancelledBufferWaiters` looks for.
+    package func bufferUnlessCancelled(byteCount: Int) async -> IOBuffer? {
+        await waitForBuffer(byteCount, heedsCancellation: true)
+    }
+
+    private func waitForBuffer(_ byteCount: Int, heedsCancellation: Bool) async -> IOBuffer? {
         while true {
             if let buffer = loop.allocateBuffer(byteCount: byteCount) { return buffer }
             let spot = loop.makeSpot()
-            if let waiter = loop.pool.addWaiter(byteCount: byteCount, spot: spot) {
+            let waiter = loop.pool.addWaiter(
+                byteCount: byteCount, .task(spot, heedsCancellation: heedsCancellation))
+            if let waiter {
                 await reactor.park(at: spot)
                 loop.release(spot)
                 return loop.pool.collect(waiter)
@@ -22,6 +37,23 @@ extension LocalReactor {
 extension ReactorLoop {
     /// A buffer of the reactor's own memory, or nil when there is none now.
     package func allocateBuffer(byteCount: Int) -> IOBuffer? { pool.allocate(byteCount: byteCount) }
+
+    /// A place among those who wait for a buffer: `told` is called when there is one to ``collect(_:)``. Nil when one
+    /// is free now.
+    package func awaitBuffer(byteCount: Int, told: @escaping () -> Void) -> BufferWaiter? {
+        pool.addWaiter(byteCount: byteCount, .call(told))
+    }
+
+    package func collect(_ waiter: BufferWaiter) -> IOBuffer? { pool.collect(waiter) }
+
+    /// Wakes the cancelled among the tasks that wait in `bufferUnlessCancelled`.
+    package func dismissCancelledBufferWaiters() { pool.dismissCancelledWaiters() }
+
+    /// How long a buffer could be that takes as much memory as one of `byteCount` bytes.
+    package func bufferCapacity(byteCount: Int) -> Int { pool.capacity(byteCount) }
+
+    /// The most memory that there can be for buffers, in bytes.
+    package var bufferByteCountLimit: Int { pool.byteCountLimit }
 }
 
 extension Reactor {
@@ -38,4 +70,9 @@ extension Reactor {
         loop.pool = nil
         return abandoned
     }
+}
+
+extension LocalReactor {
+    /// How many buffers of each size there are, and how many of those are free.
+    package var bufferOccupancy: [(byteCount: Int, total: Int, available: Int)] { loop.pool.occupancy }
 }

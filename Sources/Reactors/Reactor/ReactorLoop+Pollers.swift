@@ -32,6 +32,8 @@ extension ReactorLoop {
         precondition(poller.state != .unregistered, "poller '\(poller.name)' is on no reactor")
         poller.state = .removed
         poller.timer?.cancel()
+        // Each holds the other.
+        poller.timer = nil
         pollerNames.remove(poller.activity.pollerSlot!)
         if poller.period == 0 { pollers.scheduleSweep() } else { periodicPollers.removeAll { $0 === poller } }
     }

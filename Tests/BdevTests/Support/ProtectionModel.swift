@@ -28,7 +28,7 @@ import SimulatedReactors
         unsafe segments.deallocate()
     }
 
-    var list: SegmentList { unsafe SegmentList(UnsafePointer(segments.baseAddress!), count: segments.count) }
+    var list: Segments { unsafe Segments(UnsafePointer(segments.baseAddress!), count: segments.count) }
 
     /// The only piece.
     var memory: IOMemory {

@@ -116,7 +116,9 @@ extension TestDevice {
         case .compareAndWrite:
             requireData(arrival.segments)
             requireData(arrival.second)
-            require(arrival.count <= geometry.compareAndWriteLimit, "a long compare-and-write")
+            require(
+                arrival.count <= max(geometry.compareAndWriteBlockCountLimit, geometry.writeUnitBlockCount),
+                "a long compare-and-write")
         case .copy:
             require(arrival.source + arrival.count <= geometry.blockCount, "out of range")
             let limit = geometry.copyBlockCountLimit
