@@ -5,7 +5,7 @@ import SystemPackage
 /// One NVMe controller, driven from this process.
 ///
 /// An actor on the reactor it was attached on, its *home*: the admin queue is polled there. I/O goes through queue
-/// pairs, one for each reactor that wants one (``LocalReactor/makeQueuePair(of:)``); nothing of it passes through here.
+/// pairs, one for each reactor that wants one (`LocalReactor.makeQueuePair(of:)`); nothing of it passes through here.
 public actor NVMeController {
     /// How a controller is driven.
     public struct Options: Sendable {

@@ -18,7 +18,9 @@ public struct NVMeNamespace: Hashable, Sendable {
     /// What it says of its zones; nil: it has none.
     public let zones: IdentifyZones?
 
-    /// `transferByteLimit`: of the controller. `zones`: its identity in the zoned command set, where it is of that. Nil for data that makes no sense: no such format, blocks of an impossible size, none at all.
+    /// Nil for data that makes no sense: no such format, blocks of an impossible size, none at all.
+    ///
+    /// `transferByteLimit`: of the controller. `zones`: its identity in the zoned command set, where it is of that.
     init?(
         id: UInt32, identity: IdentifyNamespace, commandSet: UInt8, uuid: [UInt8]?, transferByteLimit: Int,
         zones: DataReader? = nil

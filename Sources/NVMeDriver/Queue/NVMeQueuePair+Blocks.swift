@@ -3,8 +3,8 @@ public import Reactors
 // Commands for blocks, as async calls. Called on the pair's reactor.
 //
 // All of them check the range before anything is given to the controller, and throw `outOfRange` or `misaligned` then;
-// after that `commandFailed` with the controller's status, or `aborted` when a reset came first. Cancelling the task does
-// not end the wait. Cost: one suspension, no allocation; a share of one doorbell write for each turn.
+// after that `commandFailed` with the controller's status, or `aborted` when a reset came first. Cancelling the task
+// does not end the wait. Cost: one suspension, no allocation; a share of one doorbell write for each turn.
 extension NVMeQueuePair {
     /// What is asked of a command besides its blocks.
     public struct BlockOptions: OptionSet, Sendable {

@@ -190,30 +190,6 @@ public final class NVMeQueuePair {
         }
     }
 
-    // MARK: Failing
-
-    private func fail(_ slot: Int, _ error: DataPointerError) -> Bool {
-        switch error {
-        case .unreachable: fail(slot, .dataTransferError)
-        case .misaligned: fail(slot, NVMeStatus(type: 0, code: 0x13, doNotRetry: true))
-        case .tooLong: fail(slot, NVMeStatus(type: 0, code: 0x02, doNotRetry: true))
-        }
-        return true
-    }
-
-    func fail(_ slot: Int, _ status: NVMeStatus) {
-        memory[slot].state = .failed
-        failed.append((slot, status))
-    }
-
-    private func tellFailed() {
-        while !failed.isEmpty {
-            let all = failed
-            failed = []
-            for each in all { end(each.slot, NVMeCompletion(status: each.status)) }
-        }
-    }
-
     // MARK: Polling
 
     /// Delivers what has ended, and tells the controller of what was given. Called once in a turn.
@@ -282,7 +258,7 @@ public final class NVMeQueuePair {
     }
 
     @inline(__always)
-    private func end(_ slot: Int, _ completion: NVMeCompletion) {
+    func end(_ slot: Int, _ completion: NVMeCompletion) {
         if !completion.status.isSuccess, keepsForRetry(slot, completion.status) { return }
         let next = firstFree
         firstFree = Int32(truncatingIfNeeded: slot)

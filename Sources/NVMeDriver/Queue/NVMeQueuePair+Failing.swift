@@ -1,0 +1,25 @@
+// Commands that the driver itself ends.
+extension NVMeQueuePair {
+    /// Always true: the command has been accepted.
+    func fail(_ slot: Int, _ error: DataPointerError) -> Bool {
+        switch error {
+        case .unreachable: fail(slot, .dataTransferError)
+        case .misaligned: fail(slot, NVMeStatus(type: 0, code: 0x13, doNotRetry: true))
+        case .tooLong: fail(slot, NVMeStatus(type: 0, code: 0x02, doNotRetry: true))
+        }
+        return true
+    }
+
+    func fail(_ slot: Int, _ status: NVMeStatus) {
+        memory[slot].state = .failed
+        failed.append((slot, status))
+    }
+
+    func tellFailed() {
+        while !failed.isEmpty {
+            let all = failed
+            failed = []
+            for each in all { end(each.slot, NVMeCompletion(status: each.status)) }
+        }
+    }
+}
