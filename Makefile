@@ -95,10 +95,10 @@ examples: ## Build the examples, then build and test the module written outside 
 	@Scripts/examples
 
 .PHONY: checks
-checks: lint docs examples sanitize bench-ci ## Everything CI runs, but for the tests
+checks: lint docs examples sanitize bench-ci vm-test-fast ## Everything CI runs, but for the tests
 
 .PHONY: check
-check: checks test vm-test ## Everything CI runs
+check: checks test ## Everything CI runs
 
 .PHONY: clean
 clean: ## Remove everything that was built
