@@ -91,6 +91,11 @@ struct Session {
         if plan.workload == .verify && block % 8 != 0 {
             throw UsageError("-w verify needs blocks of a multiple of 8 bytes")
         }
+        if descriptor.geometry.zones != nil, plan.workload != .verify, plan.workload.types.contains(.write) {
+            throw UsageError(
+                "-w \(plan.workload.rawValue): \(descriptor.name) has zones, which are written from their start on; "
+                    + "use verify, or a workload that reads")
+        }
         if let type = plan.workload.types.first(where: { !descriptor.supports($0) }) {
             throw UsageError(
                 "-w \(plan.workload.rawValue): \(descriptor.name) does not support \(type); "

@@ -6,6 +6,9 @@ extension Job {
 
     func verify(_ slot: Int, _ stream: Stream, _ channel: BdevChannel) async {
         var buffer = await channel.buffer(byteCount: plan.ioByteCount)
+        if let zones = descriptor.geometry.zones {
+            return await verify(zones, slot, channel, &buffer)
+        }
         switch plan.verifyPhase {
         case .both: await writeAndRead(slot, stream, channel, &buffer)
         case .write, .read: await pass(channel, &buffer)
@@ -30,8 +33,7 @@ extension Job {
             round += 1
             do {
                 remaining -= 1
-                pattern.fill(&buffer, first: place * ioBlocks, generation: generation)
-                try await channel.write(from: buffer, at: .block(place * ioBlocks))
+                try await writeOnce(place * ioBlocks, generation, channel, &buffer)
                 if remaining == 0 { return }
                 remaining -= 1
                 try await check(place, generation, channel, &buffer)
@@ -53,8 +55,7 @@ extension Job {
             if place >= limit { return }
             do {
                 if plan.verifyPhase == .write {
-                    pattern.fill(&buffer, first: place * ioBlocks, generation: 1)
-                    try await channel.write(from: buffer, at: .block(place * ioBlocks))
+                    try await writeOnce(place * ioBlocks, 1, channel, &buffer)
                 } else {
                     try await check(place, 1, channel, &buffer)
                 }
@@ -71,11 +72,22 @@ extension Job {
     private func check(_ place: UInt64, _ generation: UInt64, _ channel: BdevChannel, _ buffer: inout IOBuffer)
         async throws
     {
+        try await compare(place * ioBlocks, generation, channel, &buffer)
+    }
+
+    func writeOnce(_ block: UInt64, _ generation: UInt64, _ channel: BdevChannel, _ buffer: inout IOBuffer)
+        async throws
+    {
+        pattern.fill(&buffer, first: block, generation: generation)
+        try await channel.write(from: buffer, at: .block(block))
+    }
+
+    func compare(_ block: UInt64, _ generation: UInt64, _ channel: BdevChannel, _ buffer: inout IOBuffer)
+        async throws
+    {
         // What was written must come from the bdev, not from what is left in the buffer.
         buffer.fill(with: 0xE5)
-        try await channel.read(at: .block(place * ioBlocks), into: &buffer)
-        if let mismatch = pattern.mismatch(in: buffer, first: place * ioBlocks, generation: generation) {
-            throw mismatch
-        }
+        try await channel.read(at: .block(block), into: &buffer)
+        if let mismatch = pattern.mismatch(in: buffer, first: block, generation: generation) { throw mismatch }
     }
 }

@@ -36,6 +36,32 @@ struct VirtualModuleTests {
         }
     }
 
+    @Test(arguments: [
+        (
+            "Z",
+            #"""
+            {"method": "bdev_zone_block_create", "params": {"name": "Z", "base_bdev": "M", "zone_capacity": 500,
+             "optimal_open_zones": 8}}
+            """#
+        ),
+        (
+            "L",
+            #"{"method": "bdev_log_create", "params": {"name": "L", "base_bdev_name": "M", "log_size_mb": 256}}"#
+        ),
+    ])
+    func `what is written is read back where the base must be there first`(bdev: String, method: String) throws {
+        let scratch = try Scratch()
+        let file = "\(scratch.path)/c.json"
+        let malloc =
+            #"{"method": "bdev_malloc_create", "params": {"name": "M", "num_blocks": 8192, "block_size": 512}}"#
+        try #"{"subsystems": [{"subsystem": "bdev", "config": [\#(malloc), \#(method)]}]}"#
+            .write(toFile: file, atomically: false, encoding: .utf8)
+        let result = try Program.bdevperf("-c \(file) -T \(bdev) -w verify -q 8 --number-ios 20000 --output json")
+        #expect(result.status == 0, "\(result.errors)")
+        #expect(result.jobs.first?["io_failed"] as? Int == 0)
+        #expect(try #require(result.jobs.first?["io_completed"] as? Int) >= 20000)
+    }
+
     @Test(arguments: [("", 1), ("-f", 5)])
     func `injected failures are counted, and end the run unless it is to go on`(flag: String, failed: Int) throws {
         let scratch = try Scratch()

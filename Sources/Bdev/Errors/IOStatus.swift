@@ -60,6 +60,14 @@ public struct IOStatus: Hashable, Sendable {
             case 0x282: "end-to-end guard check error"
             case 0x283: "end-to-end application tag check error"
             case 0x284: "end-to-end reference tag check error"
+            case 0x1B8: "zone boundary error"
+            case 0x1B9: "zone is full"
+            case 0x1BA: "zone is read only"
+            case 0x1BB: "zone is offline"
+            case 0x1BC: "zone invalid write"
+            case 0x1BD: "too many active zones"
+            case 0x1BE: "too many open zones"
+            case 0x1BF: "invalid zone state transition"
             default: nil
             }
         let numbers = "NVMe status type \(detail >> 8 & 7), code 0x\(String(detail & 0xFF, radix: 16))"
