@@ -21,7 +21,7 @@ extension ChannelCore {
 
     /// A module completes a request.
     @inline(__always)
-    func checkThread(_ slot: Slot) { if !loop.isCurrent { unsafe completedElsewhere(slot) } }
+    func checkThread(_ slot: Slot) { if !pool.reactor.isCurrent { unsafe completedElsewhere(slot) } }
 
     @inline(never)
     private func completedElsewhere(_ slot: Slot) -> Never {
