@@ -3,9 +3,9 @@ import Reactors
 
 // `-w verify` on a bdev with zones.
 extension Job {
-    /// Fills zones of its own from their start, and reads each place back and compares it as soon as it is written; over
-    /// and over, with a new generation each time around. A slot that could only have its zones by opening more than the
-    /// bdev allows does nothing.
+    /// Fills zones of its own from their start, and reads each place back and compares it as soon as it is written;
+    /// over and over, with a new generation each time around. A slot that could only have its zones by opening more
+    /// than the bdev allows does nothing.
     func verify(
         _ zones: ZoneGeometry, _ slot: Int, _ channel: BdevChannel, _ buffer: inout IOBuffer
     ) async {

@@ -154,7 +154,7 @@ private final class ThievingChannel: BdevModuleChannel {
     }
 }
 
-private struct LineHandler: LogHandler {
+struct LineHandler: LogHandler {
     let lines: Shared<[String]>
     var logLevel = Logger.Level.notice
     var metadata: Logger.Metadata = [:]

@@ -129,7 +129,7 @@ struct HandlerTests {
             try misbehave { request in _ = consume request }
         }
         let text = String(decoding: result.standardErrorContent, as: UTF8.self)
-        #expect(text.contains("module test dropped a read request of 'bad' without completing it"))
+        #expect(text.contains("module test of 'bad': a read request was dropped without being completed"))
     }
 
     @Test func `a token that is used twice stops the process`() async throws {
@@ -177,7 +177,7 @@ struct HandlerTests {
             }
         }
         let text = String(decoding: result.standardErrorContent, as: UTF8.self)
-        #expect(text.contains("module test has no room for a reset of 'disk'"))
+        #expect(text.contains("module test of 'disk': there is no room for a reset, which cannot wait"))
     }
 }
 

@@ -95,6 +95,9 @@ struct RegistrationTests {
         ("a negative segment count", .test.with { ($0.segmentCountLimit, $0.segmentByteCountLimit) = (-1, 512) }),
         ("a negative segment length", .test.with { ($0.segmentCountLimit, $0.segmentByteCountLimit) = (1, -512) }),
         ("a segment shorter than a block", .test.with { ($0.segmentCountLimit, $0.segmentByteCountLimit) = (1, 511) }),
+        ("a negative physical block", .test.with { $0.physicalBlockByteCount = -1 }),
+        ("zones of no blocks", .test.with { $0.zones = ZoneGeometry(blockCount: 0) }),
+        ("a part of a zone", .test.with { $0.zones = ZoneGeometry(blockCount: 1000) }),
     ]
 
     @Test(arguments: invalidGeometries.map(\.0))

@@ -71,6 +71,12 @@ struct ResizeTests {
                 await code { () throws(BdevError) in try await host.resize("disk", blockCount: 1 << 60) }
                     == .invalidGeometry)
             #expect(await code { () throws(BdevError) in try await host.resize("none", blockCount: 5) } == .noSuchBdev)
+            let zoned = TestDevice(.test.with { $0.zones = ZoneGeometry(blockCount: 256) }, types: .everything)
+            try await scene.module.create("zoned", zoned)
+            let error = await failure { () throws(BdevError) in try await host.resize("zoned", blockCount: 1300) }
+            #expect(error?.code == .invalidGeometry)
+            #expect(error?.message.contains("cannot resize a bdev to 1300 blocks in zones of 256") == true)
+            try await host.resize("zoned", blockCount: 1280)
             let other = TestModule(name: "other")
             try await scene.engine.register(other)
             #expect(

@@ -58,7 +58,7 @@ struct ZoneAndLogMethodsTests {
                 Self.disks
                     + #",{"method": "bdev_log_create", "params": {"name": "L", "base_bdev_name": "disk", \#(place)}}"#,
                 engine, modules)
-            #expect(try modules.log.usage(of: "L").all == blockCount)
+            #expect(try await modules.log.usage(of: "L").all == blockCount)
             #expect(try await engine.info("L").geometry.blockCount == 1000)
             try await apply(#"{"method": "bdev_log_delete", "params": {"name": "L"}}"#, engine, modules)
             #expect(await engine.list().map(\.name) == ["disk", "spare"])

@@ -31,7 +31,7 @@ struct LogTests {
             try await ConformanceSuite(engine: bench.engine, bdev: name, options: options).run()
             // What it says is what the disk holds.
             let log = try await logs.contents(of: "logged")
-            #expect(try logs.usage(of: "logged").lost == 0)
+            #expect(try await logs.usage(of: "logged").lost == 0)
             try await bench.malloc.create(.init(name: "copy", blockCount: 16_384))
             let copy = try await bench.open("copy")
             try await log.replay(log.steps(log.entriesByCompletion), onto: copy)
@@ -111,7 +111,7 @@ struct LogTests {
                 let long = await code { () throws(BdevError) in try await channel.write(3, at: 0, count: 2) }
                 #expect(long == .noSpace)
                 try await channel.flush()
-                let (taken, all, lost) = try scene.module.usage(of: "logged")
+                let (taken, all, lost) = try await scene.module.usage(of: "logged")
                 #expect(taken == 12 && all == 12 && lost == 0)
                 let flush = await code { () throws(BdevError) in try await channel.flush() }
                 let mark = await code { () throws(BdevError) in try await scene.module.mark("logged", "no") }
@@ -213,7 +213,7 @@ struct LogTests {
                 }
                 scene.logDevice.answer = { _, _, _ in .success }
                 try await channel.write(3, at: 2)
-                #expect(try scene.module.usage(of: "logged").lost == 2)
+                #expect(try await scene.module.usage(of: "logged").lost == 2)
                 let log = try await scene.module.contents(of: "logged")
                 #expect(log.entries.map(\.startBlock) == [0, 1, 2])
             }

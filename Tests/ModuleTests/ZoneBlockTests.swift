@@ -323,6 +323,8 @@ struct ZoneBlockTests {
             try await descriptor.withChannel(on: stack.reactors[0]) { channel in
                 try await channel.manageZone(at: 0, .reset)
                 let reset = Task { try await channel.manageZone(at: nil, .reset) }
+                // It is under way.
+                try await stack.reactors[0].local.sleep(for: .microseconds(1))
                 let first = Task { try await channel.append(1, toZone: 0) }
                 try await reset.value
                 let second = try await channel.append(2, toZone: 0), place = try await first.value
@@ -358,7 +360,9 @@ struct ZoneBlockTests {
                 let first = await status { () throws(BdevError) in try await channel.write(1, at: 0, count: 4) }
                 #expect(first == .mediumFailed)
                 #expect(try await channel.zone(0).writePointer == 0)
+                stack.device.delays = [.write: .microseconds(100)]
                 let failing = Task { try? await channel.append(1, toZone: 0, count: 4) }
+                try await stack.reactors[0].local.sleep(for: .microseconds(1))
                 let following = Task { try await channel.append(2, toZone: 0, count: 4) }
                 let (none, place) = (await failing.value, try await following.value)
                 #expect(none == nil)

@@ -34,7 +34,11 @@ struct ZoneModel: Hashable {
     /// The models that there may be after the operation has ended like this.
     func after(_ operation: Operation, _ outcome: Outcome) -> [ZoneModel] {
         switch operation {
-        case .write(let zone, let offset, let count): return written(zone, offset, count, outcome)
+        case .write(let zone, let offset, let count):
+            // Beyond the last block of the last zone: no zone is asked.
+            let isBeyond = zone == zones.count - 1 && offset + count > Self.zoneSize
+            if isBeyond { return outcome.status == .failed ? [self] : [] }
+            return written(zone, offset, count, outcome)
         case .append(let zone, let count):
             if outcome.status.isSuccess && outcome.place != zones[zone].written { return [] }
             return written(zone, zones[zone].written, count, outcome)

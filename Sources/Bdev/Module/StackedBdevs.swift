@@ -41,15 +41,51 @@ public actor StackedBdevs {
     ///   is left or remembered then.
     @discardableResult
     public func create(_ name: String, on base: String, make: @escaping Make) async throws(BdevError) -> Bool {
+        try await build(try enter(name, on: base, comesBack: true, make))
+    }
+
+    /// Makes bdevs on a base that is there, with something in them that no base brings back: they are removed with it,
+    /// and forgotten.
+    ///
+    /// - Parameters: as ``create(_:on:make:)``. `make` may call ``addBase(_:to:label:)``.
+    /// - Throws: as ``create(_:on:make:)``; `noSuchBdev`, and `removed` when a base, or what was made, has been removed
+    ///   before all of it was there. Nothing is left then.
+    public func createOnce(_ name: String, on base: String, make: @escaping Make) async throws(BdevError) {
+        let stack = try enter(name, on: base, comesBack: false, make)
+        if try await build(stack) { return }
+        while stack.state != .gone { await engine.changes.wait() }
+        throw BdevError(.removed, bdev: name, "the bdev, or what it stands on, was removed while it was made")
+    }
+
+    private func enter(
+        _ name: String, on base: String, comesBack: Bool, _ make: @escaping Make
+    ) throws(BdevError) -> Stack {
         if isStopping { throw BdevError(.closed, bdev: name, "cannot make a bdev: its module is being stopped") }
         if let other = stacks.first(where: { $0.name == name }) {
             throw BdevError(
                 .nameInUse, bdev: name, "bdevs of this name are to be made on '\(other.base)' already",
                 advice: "delete them first, or choose another name")
         }
-        let stack = Stack(name: name, base: BdevUUID(base)?.description ?? base, make: make)
+        let stack = Stack(
+            name: name, base: BdevUUID(base)?.description ?? base, comesBack: comesBack, make: make)
         stacks.append(stack)
-        return try await build(stack)
+        return stack
+    }
+
+    /// Opens and claims (`exclusiveWrite`) a further bdev that the bdevs of a name stand on: they go when it goes, and
+    /// it is closed when they have been destroyed. Called by what ``createOnce(_:on:make:)`` was given.
+    ///
+    /// - Parameter label: the claim's.
+    /// - Throws: `noSuchBdev`, `removed`, `claimed`.
+    public func addBase(_ base: String, to name: String, label: String) async throws(BdevError) -> BdevDescriptor {
+        guard let stack = stacks.first(where: { $0.name == name }), stack.state == .building, !stack.comesBack else {
+            preconditionFailure("a further base of '\(name)' is added while it is made, and if it does not come back")
+        }
+        let descriptor = try await open(base, for: stack)
+        // Closed with the others, whatever comes.
+        stack.descriptors.append(descriptor)
+        try await slot.value.claim(descriptor, .exclusiveWrite, label: label)
+        return descriptor
     }
 
     /// Removes the bdevs of a name, also while their base goes, and forgets that they were asked for. Waits until
@@ -115,10 +151,10 @@ public actor StackedBdevs {
         stack.round += 1
         stack.isBaseGoing = false
         do throws(BdevError) {
-            stack.descriptor = try await open(stack)
+            stack.descriptors = [try await open(stack.base, for: stack)]
         } catch {
             // A base that is going comes back later or never.
-            let isAbsent = error.code == .noSuchBdev || error.code == .removed
+            let isAbsent = stack.comesBack && (error.code == .noSuchBdev || error.code == .removed)
             if isAbsent { stack.isNew = false }
             await letGo(stack)
             if isAbsent { return false }
@@ -143,15 +179,15 @@ public actor StackedBdevs {
         return true
     }
 
-    private func open(_ stack: Stack) async throws(BdevError) -> BdevDescriptor {
+    private func open(_ base: String, for stack: Stack) async throws(BdevError) -> BdevDescriptor {
         let home = engine.home, round = stack.round
-        return try await engine.open(stack.base, on: home) { _, event in
+        return try await engine.open(base, on: home) { _, event in
             Task(executorPreference: home.taskExecutor) { await self.baseChanged(stack, round, event) }
         }
     }
 
     private func makeBdevs(of stack: Stack) async throws(BdevError) {
-        guard let base = stack.descriptor else { preconditionFailure("bdevs are made on a base that is open") }
+        let base = stack.descriptors[0]
         let host = slot.value
         try await host.claim(base, .exclusiveWrite, label: stack.name)
         for bdev in try await stack.make(base) {
@@ -175,6 +211,7 @@ public actor StackedBdevs {
         switch event {
         case .removed:
             stack.isBaseGoing = true
+            if !stack.comesBack { stack.isForgotten = true }
             // One that is being made looks for itself when it is done.
             if stack.state == .standing { removeBdevs(of: stack) }
         case .resized: await followSize(of: stack)
@@ -184,7 +221,7 @@ public actor StackedBdevs {
 
     /// As often as the base changes: the last call finds its last size.
     private func followSize(of stack: Stack) async {
-        guard stack.state == .standing, let base = stack.descriptor else { return }
+        guard stack.state == .standing, let base = stack.descriptors.first else { return }
         for bdev in stack.bdevs {
             guard let blockCount = bdev.blockCount?(base.blockCount) else { continue }
             // Only fails when the bdev is going.
@@ -195,14 +232,19 @@ public actor StackedBdevs {
     /// Begins to remove all that is left; the last to be destroyed lets the base go.
     private func removeBdevs(of stack: Stack) {
         stack.state = .going
-        let host = slot.value
         let names = stack.bdevs.map(\.properties.name)
         // Each in a task of its own, so that those who use one are not kept waiting by those who use another.
         for name in names {
-            // Only fails when it is going already.
-            Task(executorPreference: engine.home.taskExecutor) { try? await host.unregister(name) }
+            Task(executorPreference: engine.home.taskExecutor) { await self.remove(name, of: stack) }
         }
         if names.isEmpty { Task(executorPreference: engine.home.taskExecutor) { await self.letGo(stack) } }
+    }
+
+    private func remove(_ name: String, of stack: Stack) async {
+        // Once it has been destroyed there may be another of its name.
+        guard stack.bdevs.contains(where: { $0.properties.name == name }) else { return }
+        // Only fails when it is going already.
+        try? await slot.value.unregister(name)
     }
 
     /// A bdev has been destroyed, whoever has removed it.
@@ -217,78 +259,17 @@ public actor StackedBdevs {
     /// Nothing stands on the base any more.
     private func letGo(_ stack: Stack) async {
         stack.state = .going
-        let base = stack.descriptor
-        stack.descriptor = nil
+        let bases = stack.descriptors
+        stack.descriptors = []
         if stack.isForgotten || stack.isNew || isStopping {
-            await base?.close()
+            for base in bases { await base.close() }
             stack.state = .gone
             stacks.removeAll { $0 === stack }
         } else {
             // Before the base is closed: it may be back at once.
             stack.state = .waiting
-            await base?.close()
+            for base in bases { await base.close() }
         }
         engine.changes.signal()
     }
-}
-
-/// What is to be made on one base, and how far it is. Unchecked Sendable: touched by its actor only.
-private final class Stack: @unchecked Sendable {
-    enum State {
-        /// The base is not there.
-        case waiting
-        case building
-        case standing
-        /// Its bdevs are being removed.
-        case going
-        /// Nothing is left, and nobody remembers it.
-        case gone
-    }
-
-    let name: String
-    let base: String
-    let make: StackedBdevs.Make
-    var state = State.waiting
-    /// Counts the times it was built, so that late news of an earlier base are recognized.
-    var round = 0
-    /// Of the base, while it is open.
-    var descriptor: BdevDescriptor?
-    /// Those that have not been destroyed.
-    var bdevs: [StackedBdev] = []
-    var isBaseGoing = false
-    /// Whoever asked for it is still being answered: a failure is his, and nothing is remembered.
-    var isNew = true
-    var isForgotten = false
-
-    init(name: String, base: String, make: @escaping StackedBdevs.Make) {
-        self.name = name
-        self.base = base
-        self.make = make
-    }
-}
-
-/// A module's driver, and what is done when it has been destroyed.
-private final class StackedDriver: BdevDriver {
-    private let driver: any BdevDriver
-    private let destroyed: @Sendable () async -> Void
-
-    init(_ driver: any BdevDriver, destroyed: @escaping @Sendable () async -> Void) {
-        self.driver = driver
-        self.destroyed = destroyed
-    }
-
-    func makeChannel(
-        on local: isolated LocalReactor, requests: RequestTable
-    ) async throws(BdevError) -> BdevModuleChannel { try await driver.makeChannel(on: local, requests: requests) }
-
-    func removalBegan() async { await driver.removalBegan() }
-
-    func destroy() async {
-        await driver.destroy()
-        await destroyed()
-    }
-
-    func details() async -> [String: DriverValue] { await driver.details() }
-    func statistics() async -> [String: DriverValue] { await driver.statistics() }
-    func resetStatistics(_ reset: StatisticsReset) async { await driver.resetStatistics(reset) }
 }

@@ -17,6 +17,8 @@ public final class BdevDescriptor: Sendable {
     private struct State {
         var mode: Mode
         var channels: [BdevChannel] = []
+        /// Channels that are being made.
+        var openingCount = 0
         var isClosed = false
         var events: AsyncStream<BdevEvent>.Continuation?
         /// Told, and taken by nobody yet.
@@ -61,21 +63,51 @@ public final class BdevDescriptor: Sendable {
     ///
     /// - Throws: `closed`, `removed`, and what the module's `makeChannel` throws.
     public func channel(on reactor: Reactor) async throws(BdevError) -> BdevChannel {
-        if isClosed { throw BdevError(.closed, bdev: name, "cannot open a channel: the descriptor is closed") }
-        if bdev.isRemoved { throw BdevError(.removed, bdev: name, "cannot open a channel: the bdev is being removed") }
-        let channel = try await reactor.local.openChannel(self)
+        if bdev.isRemoved && !isClosed {
+            throw BdevError(.removed, bdev: name, "cannot open a channel: the bdev is being removed")
+        }
+        try beginOpening()
+        let channel: BdevChannel
+        do throws(BdevError) {
+            channel = try await reactor.local.openChannel(self)
+        } catch {
+            await endOpening()
+            throw error
+        }
         let isLate = state.withLock { state in
             if !state.isClosed { state.channels.append(channel) }
             return state.isClosed
         }
-        if isLate {
-            await channel.close()
-            throw BdevError(.closed, bdev: name, "cannot open a channel: the descriptor is closed")
-        }
+        if isLate { await channel.close() }
+        await endOpening()
+        if isLate { throw refuseClosed() }
         // A claim may have made the descriptor writable after the channel was made and before it was listed.
         await channel.adoptMode()
         if timeout != nil { await channel.adoptTimeout() }
         return channel
+    }
+
+    /// Channels that are being made.
+    var openingCount: Int { state.withLock { $0.openingCount } }
+
+    private func beginOpening() throws(BdevError) {
+        let isClosed = state.withLock { state in
+            if !state.isClosed { state.openingCount += 1 }
+            return state.isClosed
+        }
+        if isClosed { throw refuseClosed() }
+    }
+
+    private func endOpening() async {
+        let isLate = state.withLock { state in
+            state.openingCount -= 1
+            return state.isClosed
+        }
+        if isLate { await bdev.lateOpeningEnded() }
+    }
+
+    private func refuseClosed() -> BdevError {
+        BdevError(.closed, bdev: name, "cannot open a channel: the descriptor is closed")
     }
 
     /// Runs `body` on `reactor` with a channel there, and closes the channel afterwards.
@@ -126,8 +158,8 @@ public final class BdevDescriptor: Sendable {
 
     var isClosed: Bool { state.withLock { $0.isClosed } }
 
-    /// Closes every channel, waiting for the I/O in flight, ends a claim and lets go of the bdev. Calling it again does
-    /// nothing. No event is told after it returns.
+    /// Closes every channel, waiting for the I/O in flight and for channels that are being made, ends a claim and lets
+    /// go of the bdev. Calling it again does nothing. No event is told after it returns.
     public func close() async {
         let channels: [BdevChannel]? = state.withLock { state in
             if state.isClosed { return nil }

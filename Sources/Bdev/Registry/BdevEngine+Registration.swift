@@ -32,7 +32,8 @@ extension BdevEngine {
         }
         complete.aliases = all.subtracting([name]).sorted()
         let bdev = RegisteredBdev(
-            complete, uuid: uuid, module: entry.module, driver: driver, changes: changes, reactors: reactors)
+            complete, uuid: uuid, module: entry.module, driver: driver, changes: changes, logger: logger,
+            reactors: reactors)
         bdevs.append(bdev)
         for candidate in all { names[candidate] = bdev }
         return bdev

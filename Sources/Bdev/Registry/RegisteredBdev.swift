@@ -1,3 +1,4 @@
+import Logging
 import Reactors
 import Synchronization
 
@@ -27,6 +28,7 @@ actor RegisteredBdev {
     nonisolated let home: Reactor
     /// The engine's.
     nonisolated let changes: ChangeSignal
+    nonisolated let logger: Logger
     nonisolated let holds: HoldCoordinator
     nonisolated let ledger = StatisticsLedger()
     nonisolated let sampler = QueueDepthSampler()
@@ -49,8 +51,7 @@ actor RegisteredBdev {
 
     init(
         _ properties: BdevProperties, uuid: BdevUUID, module: any BdevModule, driver: any BdevDriver,
-        changes: ChangeSignal,
-        reactors: [Reactor]
+        changes: ChangeSignal, logger: Logger, reactors: [Reactor]
     ) {
         name = properties.name
         self.uuid = uuid
@@ -62,6 +63,7 @@ actor RegisteredBdev {
         supportedTypes = properties.supportedTypes
         self.driver = driver
         self.changes = changes
+        self.logger = logger
         home = reactors[0]
         holds = HoldCoordinator(reactors: reactors)
         resetDrainTimeout = properties.resetDrainTimeout
@@ -92,10 +94,15 @@ actor RegisteredBdev {
         descriptors.append(descriptor)
     }
 
-    func didClose(_ descriptor: BdevDescriptor) {
+    /// Its channels are closed. Those that are being made are waited for: the driver is destroyed after them.
+    func didClose(_ descriptor: BdevDescriptor) async {
+        while descriptor.openingCount > 0 { await changes.wait() }
         descriptors.removeAll { $0 === descriptor }
         endClaim(of: descriptor)
     }
+
+    /// A descriptor has been closed meanwhile, and waits for this.
+    func lateOpeningEnded() { changes.signal() }
 
     // MARK: Examination
 
@@ -151,9 +158,10 @@ actor RegisteredBdev {
     /// Those to tell; nil when it has that size already.
     func resize(_ blockCount: UInt64) throws(BdevError) -> [BdevDescriptor]? {
         if blockCount == self.blockCount { return nil }
-        if blockCount == 0 { throw BdevError(.invalidGeometry, bdev: name, "cannot resize a bdev to no blocks") }
-        if blockCount.multipliedReportingOverflow(by: UInt64(geometry.blockByteCount)).overflow {
-            throw BdevError(.invalidGeometry, bdev: name, "cannot resize a bdev to more than 2^64 bytes")
+        var resized = geometry
+        resized.blockCount = blockCount
+        try resized.validateBlockCount { what in
+            BdevError(.invalidGeometry, bdev: name, "cannot resize a bdev to \(what)")
         }
         if blockCount < self.blockCount, !descriptors.isEmpty {
             throw BdevError(

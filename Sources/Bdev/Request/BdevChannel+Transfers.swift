@@ -110,7 +110,7 @@ extension BdevChannel {
     }
 
     @inline(__always)
-    private nonisolated var mayBegin: Bool { reactor.isCurrent && !parts.pool.isExhausted }
+    private nonisolated var mayBegin: Bool { parts.pool.identity.isCurrent && !parts.pool.isExhausted }
 
     @inline(__always)
     private nonisolated func begin(_ slot: Slot) throws(BdevError) -> Beginning {

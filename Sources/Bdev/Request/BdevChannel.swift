@@ -153,10 +153,13 @@ public import Reactors
     /// Refuses what comes from now on, waits for what is in flight, and lets go of the device's channel. Calling it
     /// again does nothing.
     public func close() async {
+        if parts.face.isClosed { return }
+        parts.pool.closeWatch.begin(parts.face)
         if await parts.face.close() {
             await reactor.local.releaseChannel(parts.core)
             descriptor.forget(self)
         }
+        parts.pool.closeWatch.end(parts.face)
     }
 
     /// What this bdev has done on this reactor, through all descriptors, since the channel was first opened.

@@ -33,7 +33,10 @@ extension ChannelCore {
     }
 
     @inline(never)
-    private func accountError(_ slot: Slot) { unsafe errors[slot.pointee.status.code, default: 0] += 1 }
+    private func accountError(_ slot: Slot) {
+        if unsafe slot.pointee.status.code == .pending { bdev.contractBroken("a request was completed as pending") }
+        unsafe errors[slot.pointee.status.code, default: 0] += 1
+    }
 
     // MARK: Figures
 

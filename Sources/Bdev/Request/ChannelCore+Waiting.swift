@@ -10,9 +10,7 @@ extension ChannelCore {
     /// The device refused the request: it waits at the head of the queue, before all that came after it.
     @inline(never)
     func refused(_ slot: Slot) {
-        precondition(
-            unsafe slot.pointee.type != .reset,
-            "module \(bdev.moduleName) has no room for a reset of '\(bdev.name)': a reset cannot wait")
+        if unsafe slot.pointee.type == .reset { bdev.contractBroken("there is no room for a reset, which cannot wait") }
         // It came to the device before the reset, and does not go there again.
         if gate.isFrozen { return unsafe end(slot, .aborted) }
         unsafe slot.pointee.phase = .queued
@@ -184,7 +182,7 @@ extension ChannelCore {
         case .inDevice:
             unsafe abortForwarded(slot)
             if unsafe slot.pointee.phase != .inDevice { return }
-            unsafe module.abort(RequestToken(index: slot.pointee.index, generation: slot.pointee.generation))
+            unsafe module.abort(RequestToken(slot))
         case .free, .prepared, .submitting, .completedInline, .done: break
         }
     }

@@ -159,10 +159,9 @@ import Reactors
     /// From the module, through `IORequest.complete`.
     @usableFromInline
     func moduleCompleted(_ slot: Slot, _ status: IOStatus) {
-        assert(
-            loop.isCurrent,
-            "module \(bdev.moduleName) completed a request of '\(bdev.name)' on another thread than its reactor's")
-        assert(status.code != .pending, "module \(bdev.moduleName) completed a request of '\(bdev.name)' as pending")
+        #if DEBUG
+        unsafe checkThread(slot)
+        #endif
         module.outstandingCount &-= 1
         unsafe slot.pointee.status = status
         if unsafe slot.pointee.phase == .submitting {
@@ -171,13 +170,6 @@ import Reactors
         }
         if status.code == .noMemory { return unsafe refused(slot) }
         unsafe finish(slot, slot.pointee.sink, insideSubmit: false)
-    }
-
-    @usableFromInline
-    func requestWasDropped(_ slot: Slot) {
-        let type = unsafe slot.pointee.type
-        preconditionFailure(
-            "module \(bdev.moduleName) dropped a \(type) request of '\(bdev.name)' without completing it")
     }
 
     /// The request's status is final. A handler is told now, or in the next turn when a submit is on the stack: it may

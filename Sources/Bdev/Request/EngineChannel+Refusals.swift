@@ -22,7 +22,7 @@ extension EngineChannel {
                 unsafe slot.pointee.channel?.toOpaque() == Unmanaged.passUnretained(self).toOpaque(),
                 unsafe slot.pointee.handler?.toOpaque() == Unmanaged.passUnretained(handler).toOpaque()
             {
-                unsafe found.append(RequestToken(index: slot.pointee.index, generation: slot.pointee.generation))
+                unsafe found.append(RequestToken(slot))
             }
         }
         for token in found {

@@ -68,7 +68,8 @@ public import Reactors
     /// Turns the request into a number for the time it is with a device; ``RequestTable/request(_:)`` turns it
     /// back.
     public consuming func detach() -> RequestToken {
-        let token = unsafe RequestToken(index: slot.pointee.index, generation: slot.pointee.generation)
+        let token = unsafe RequestToken(slot)
+        unsafe slot.pointee.isDetached = true
         discard self
         return token
     }
@@ -79,7 +80,10 @@ public struct RequestToken: Hashable, Sendable {
     /// Below 2^48.
     public let rawValue: UInt64
 
-    init(index: UInt32, generation: UInt16) { rawValue = UInt64(index) | UInt64(generation) << 32 }
+    /// Of the request that is in `slot` now.
+    init(_ slot: Slot) {
+        rawValue = unsafe UInt64(slot.pointee.tokenIndex) | UInt64(slot.pointee.generation) << 32
+    }
 
     /// A token from the number it was turned into.
     public init(rawValue: UInt64) { self.rawValue = rawValue & 0xFFFF_FFFF_FFFF }
@@ -93,10 +97,11 @@ public struct RequestTable {
     let pool: RequestPool
     let bdev: RegisteredBdev
 
-    /// The request `token` stands for. Traps, with the names of the module and the bdev, when it has been
-    /// completed already, and when it is another module's. Each token is turned back once.
+    /// The request `token` stands for. Each token is turned back once. Traps, with the names of the module and the bdev
+    /// and in release builds too, when it has been turned back or completed already, and when it is of another reactor
+    /// or another module.
     public func request(_ token: RequestToken) -> IORequest {
         // SAFETY: the table checks that the request is with a module, and that this is still the same one.
-        unsafe IORequest(pool.slot(index: token.index, generation: token.generation, bdev))
+        unsafe IORequest(pool.slot(token, bdev))
     }
 }

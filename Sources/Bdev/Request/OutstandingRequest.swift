@@ -30,11 +30,16 @@ extension LocalReactor {
     ///
     /// Cost: a look at every request the reactor has ever had at once.
     package var outstandingRequests: [OutstandingRequest] {
-        guard let pool = loop.attachment as? RequestPool else { return [] }
+        (loop.attachment as? RequestPool).map { pool in unsafe pool.outstandingRequests { _ in true } } ?? []
+    }
+}
+
+extension RequestPool {
+    func outstandingRequests(_ isMeant: (Slot) -> Bool) -> [OutstandingRequest] {
         var found: [OutstandingRequest] = []
         let now = loop.clock.now()
-        unsafe pool.forEachSlot { slot in
-            if unsafe slot.pointee.phase == .free { return }
+        unsafe forEachSlot { slot in
+            if unsafe slot.pointee.phase == .free || !isMeant(slot) { return }
             unsafe slot.pointee.core._withUnsafeGuaranteedRef { core in
                 found.append(
                     unsafe OutstandingRequest(

@@ -14,14 +14,18 @@ import Reactors
     static let spareCount = 4096
 
     let reactor: Reactor
+    /// Of `reactor`.
+    let identity: ReactorIdentity
+    /// The reactor's number above the bits of an index: a token of another reactor names no request of this one.
+    let tokenTag: UInt32
     let loop: ReactorLoop
     private let region: MemoryRegion
-    private let slots: Slot
+    let slots: Slot
     private var free: Slot?
-    private var usedCount = 0
+    private(set) var usedCount = 0
     /// The same of the spare ones, which lie behind the others.
     private var freeSpare: Slot?
-    private var usedSpareCount = 0
+    private(set) var usedSpareCount = 0
     /// Spare slots in use.
     private var spareInUse = 0
     /// Somebody waits, or a spare slot is in use: one that is given back may not be for everyone.
@@ -38,6 +42,7 @@ import Reactors
     /// handler never runs inside its own submit.
     private let deferred: UnsafeMutablePointer<SlotQueue>
     let starvation: Starvation
+    let closeWatch: CloseWatch
     lazy var cancellationScan = CancellationScan(pool: self)
     var isScanning = false
     var hasDeadlines = false
@@ -51,6 +56,8 @@ import Reactors
 
     init(local: isolated LocalReactor) throws(BdevError) {
         reactor = local.reactor
+        identity = ReactorIdentity(of: local.reactor)
+        tokenTag = UInt32(truncatingIfNeeded: reactor.index) << 17
         loop = local.loop
         do {
             region = try MemoryRegion(
@@ -66,6 +73,7 @@ import Reactors
         unsafe deferred = .allocate(capacity: 1)
         unsafe deferred.initialize(to: SlotQueue())
         starvation = Starvation(loop: local.loop)
+        closeWatch = CloseWatch(loop: local.loop)
         super.init(name: "bdev requests")
         loop.add(self, period: nil)
     }
@@ -122,7 +130,9 @@ import Reactors
         let slot = unsafe slots + index
         let nothing = region.memory(from: 0, count: 0)
         unsafe slot.initialize(
-            to: RequestState(index: UInt32(index), core: core, spot: loop.makeSpot(), memory: nothing))
+            to: RequestState(
+                index: UInt32(index), tokenIndex: UInt32(index) ^ tokenTag, core: core, spot: loop.makeSpot(),
+                memory: nothing))
         unsafe slot.pointee.phase = .prepared
         return unsafe slot
     }
@@ -189,31 +199,6 @@ import Reactors
         unsafe free = slot
         defer { if hasWaiters { handOut() } }
         return try body()
-    }
-
-    /// The slot a token stands for, if the request is with a module. `bdev`: whose module has the token.
-    func slot(index: UInt32, generation: UInt16, _ bdev: RegisteredBdev) -> Slot {
-        precondition(
-            index < UInt32(usedCount) || Self.capacity..<Self.capacity + usedSpareCount ~= Int(index),
-            "module \(bdev.moduleName) of '\(bdev.name)': a request token names no request of this reactor")
-        // SAFETY: among the initialized slots.
-        let slot = unsafe slots + Int(index)
-        let state = unsafe (slot.pointee.phase, slot.pointee.generation)
-        precondition(
-            state.1 == generation && (state.0 == .inDevice || state.0 == .submitting),
-            "module \(bdev.moduleName) of '\(bdev.name)': a request token was used after its request was completed")
-        // Two bdevs of one module may share a channel, and so each other's tokens.
-        precondition(
-            unsafe slot.pointee.core._withUnsafeGuaranteedRef { $0.bdev.module === bdev.module },
-            "module \(bdev.moduleName) of '\(bdev.name)': a request token is of another module's request")
-        return unsafe slot
-    }
-
-    /// The slot of a request that is not complete; nil when it is by now.
-    func waitingSlot(_ token: RequestToken) -> Slot? {
-        let slot = unsafe slots + Int(token.index)
-        let (phase, generation) = unsafe (slot.pointee.phase, slot.pointee.generation)
-        return unsafe generation == token.generation && (phase == .inDevice || phase == .queued) ? slot : nil
     }
 
     func takeDetour() -> Detour { detours.popLast() ?? Detour() }

@@ -18,7 +18,7 @@ import Reactors
             return
         }
         do {
-            region = try MemoryRegion(byteCount: stride * RequestPool.capacity)
+            region = try MemoryRegion(byteCount: stride * (RequestPool.capacity + RequestPool.spareCount))
         } catch {
             throw BdevError(.noMemory, "\(error)")
         }

@@ -56,6 +56,10 @@ public import Reactors
     /// Counts the uses of this slot, so that a stale token is recognized.
     @usableFromInline var generation: UInt16 = 0
     @usableFromInline let index: UInt32
+    /// The index with the reactor's number above it: what its tokens begin with.
+    let tokenIndex: UInt32
+    /// The module has a token for it instead of an `IORequest`.
+    var isDetached = false
     @usableFromInline var startBlock: UInt64 = 0
     @usableFromInline var blockCount: UInt64 = 0
     /// The memory of an I/O with one segment.
@@ -95,8 +99,9 @@ public import Reactors
     var hasExtras = false
     var extras = RequestExtras()
 
-    init(index: UInt32, core: ChannelCore, spot: ParkingSpot, memory: IOMemory) {
+    init(index: UInt32, tokenIndex: UInt32, core: ChannelCore, spot: ParkingSpot, memory: IOMemory) {
         self.index = index
+        self.tokenIndex = tokenIndex
         unsafe self.core = Unmanaged.passUnretained(core)
         self.spot = spot
         self.memory = memory

@@ -86,10 +86,8 @@ public struct BdevGeometry: Sendable, Hashable {
             BdevError(.invalidGeometry, bdev: name, "cannot register a bdev with \(what)")
         }
         if blockByteCount <= 0 { throw refuse("a block size of \(blockByteCount) bytes") }
-        if blockCount == 0 { throw refuse("no blocks") }
-        if blockCount.multipliedReportingOverflow(by: UInt64(blockByteCount)).overflow {
-            throw refuse("\(blockCount) blocks of \(blockByteCount) bytes: more than 2^64 bytes")
-        }
+        try validateBlockCount { what in refuse(what) }
+        if physicalBlockByteCount < 0 { throw refuse("a physical block size of \(physicalBlockByteCount) bytes") }
         if memoryAlignment <= 0 || memoryAlignment & (memoryAlignment - 1) != 0 {
             throw refuse("a memory alignment of \(memoryAlignment), which is no power of two")
         }
@@ -104,10 +102,18 @@ public struct BdevGeometry: Sendable, Hashable {
         if segmentByteCountLimit > 0 && segmentByteCountLimit < blockByteCount {
             throw refuse("segments of at most \(segmentByteCountLimit) bytes, less than a block")
         }
+        try validateMetadata(name: name)
+    }
+
+    /// What depends on how many blocks there are. `refuse` makes the error.
+    func validateBlockCount(_ refuse: (String) -> BdevError) throws(BdevError) {
+        if blockCount == 0 { throw refuse("no blocks") }
+        if blockCount.multipliedReportingOverflow(by: UInt64(blockByteCount)).overflow {
+            throw refuse("\(blockCount) blocks of \(blockByteCount) bytes: more than 2^64 bytes")
+        }
         if let zones, zones.blockCount == 0 || blockCount % zones.blockCount != 0 {
             throw refuse("\(blockCount) blocks in zones of \(zones.blockCount)")
         }
-        try validateMetadata(name: name)
     }
 
     private func validateMetadata(name: String) throws(BdevError) {

@@ -6,13 +6,11 @@ final class LogDriver: BdevDriver {
     let store: LogStore
     private let base: BdevDescriptor
     private let log: BdevDescriptor?
-    let forget: @Sendable () -> Void
 
-    init(_ store: LogStore, _ base: BdevDescriptor, _ log: BdevDescriptor?, forget: @escaping @Sendable () -> Void) {
+    init(_ store: LogStore, _ base: BdevDescriptor, _ log: BdevDescriptor?) {
         self.store = store
         self.base = base
         self.log = log
-        self.forget = forget
     }
 
     func makeChannel(
@@ -26,11 +24,5 @@ final class LogDriver: BdevDriver {
             await below.close()
             throw error
         }
-    }
-
-    func destroy() async {
-        forget()
-        await log?.close()
-        await base.close()
     }
 }

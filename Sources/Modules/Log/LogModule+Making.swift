@@ -17,14 +17,14 @@ extension LogModule {
         }
     }
 
-    func makeStore(
-        _ options: Options, _ base: BdevDescriptor, _ log: BdevDescriptor?
+    static func makeStore(
+        _ options: Options, _ base: BdevDescriptor, _ log: BdevDescriptor?, _ engine: BdevEngine
     ) async throws(BdevError) -> LogStore {
-        let size = base.blockByteCount, engine = host.value.engine
+        let size = base.blockByteCount
         let (medium, blockCount, generation): (LogStore.Medium, UInt64, UInt64)
         switch options.log {
         case .memory(let byteCount):
-            try Self.require(UInt64(max(0, byteCount)) / UInt64(size), options)
+            try require(UInt64(max(0, byteCount)) / UInt64(size), options)
             do {
                 medium = .memory(try MemoryRegion(byteCount: byteCount))
             } catch {
@@ -39,10 +39,10 @@ extension LogModule {
                     "\(log.name) has blocks of \(log.blockByteCount) bytes and \(base.name) of \(size)",
                     advice: "use a log with blocks of the base's size")
             }
-            try Self.require(log.blockCount, options)
+            try require(log.blockCount, options)
             medium = .bdev(log)
             // Entries of an older log must not be taken for this one's.
-            let older = try await Self.superblock(of: log, engine)
+            let older = try await superblock(of: log, engine)
             (blockCount, generation) = (log.blockCount, (older?.generation ?? 0) + 1)
         }
         let store = LogStore(

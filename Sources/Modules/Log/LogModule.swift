@@ -15,16 +15,19 @@ import Reactors
 /// Cost of what is logged: in memory a copy of the data, a CRC-32C of it and of a header, and a block of memory for the
 /// header: for 4 KiB 1 µs, and 5 µs where the log's memory is touched for the first time. On a bdev a write of the data
 /// and one of a header, after the base's own. Reads cost a request of the base. Nothing is allocated for an I/O.
-public final class LogModule: BdevModule {
+public final class LogModule: StackedBdevModule {
     public let name = "log"
     /// The number of what is kept of an I/O.
     public let requestScratchByteCount = 8
-    let host = HostSlot()
-    private let drivers = ThreadLock<[String: LogDriver]>([:])
+    public let stacked = StackedBdevs()
+    private let host = HostSlot()
 
     public init() {}
 
-    public func start(_ host: BdevModuleHost) async throws(BdevError) { self.host.fill(host) }
+    public func start(_ host: BdevModuleHost) async throws(BdevError) {
+        self.host.fill(host)
+        stacked.start(host)
+    }
 
     /// Where a log is.
     public enum Place: Sendable, Hashable {
@@ -50,57 +53,28 @@ public final class LogModule: BdevModule {
         }
     }
 
-    /// Makes a bdev whose changes are logged.
+    /// Makes a bdev whose changes are logged. When its base is removed, or the log's bdev, it is.
     ///
     /// - Throws: `invalidArgument` for a log without room for an entry, and for a base with zones, with metadata apart
-    ///   from its blocks, or with other blocks than the log; `noSuchBdev`, `claimed`, `nameInUse`, `noMemory`.
+    ///   from its blocks, or with other blocks than the log; `noMemory`; as `StackedBdevs.createOnce(_:on:make:)`.
     public func create(_ options: Options) async throws(BdevError) {
-        let host = host.value
-        let base = try await open(options.base, for: options.name)
-        var log: BdevDescriptor?
-        var driver: LogDriver?
-        do throws(BdevError) {
+        let host = host.value, stacked = stacked
+        try await stacked.createOnce(options.name, on: options.base) { base throws(BdevError) in
             try Self.check(base, options)
-            try await host.claim(base, .exclusiveWrite, label: options.name)
+            var log: BdevDescriptor?
             if case .bdev(let name) = options.log {
-                let descriptor = try await open(name, for: options.name)
-                log = descriptor
-                try await host.claim(descriptor, .exclusiveWrite, label: "log of \(options.name)")
+                log = try await stacked.addBase(name, to: options.name, label: "log of \(options.name)")
             }
-            let store = try await makeStore(options, base, log)
-            let made = LogDriver(store, base, log) { [drivers] in drivers.withLock { $0[options.name] = nil } }
-            try remember(made, options.name)
-            driver = made
-            try await host.register(Self.properties(options, base), driver: made)
-        } catch {
-            driver?.forget()
-            await log?.close()
-            await base.close()
-            throw error
-        }
-    }
-
-    private func remember(_ driver: LogDriver, _ name: String) throws(BdevError) {
-        let isNew = drivers.withLock { drivers in
-            if drivers[name] != nil { return false }
-            drivers[name] = driver
-            return true
-        }
-        if !isNew { throw BdevError(.nameInUse, bdev: name, "there is a bdev of this name") }
-    }
-
-    private func open(_ bdev: String, for name: String) async throws(BdevError) -> BdevDescriptor {
-        let host = host.value, reactor = host.engine.reactors[0]
-        return try await host.engine.open(bdev, mode: .readWrite, on: reactor) { _, event in
-            guard event == .removed else { return }
-            Task(executorPreference: reactor.taskExecutor) { try? await host.unregister(name) }
+            let store = try await Self.makeStore(options, base, log, host.engine)
+            let driver = LogDriver(store, base, log)
+            return [StackedBdev(Self.properties(options, base), driver: driver, blockCount: nil)]
         }
     }
 
     /// Removes a bdev; a log in memory goes with it. Waits until everyone has closed it.
     ///
-    /// - Throws: `noSuchBdev` when this module has none of that name.
-    public func delete(_ name: String) async throws(BdevError) { try await host.value.unregister(name) }
+    /// - Throws: `noSuchBdev` when this module has none of that name, `busy` when it is on its way out already.
+    public func delete(_ name: String) async throws(BdevError) { try await stacked.delete(name) }
 
     // MARK: The log
 
@@ -118,7 +92,7 @@ public final class LogModule: BdevModule {
                 .invalidArgument, bdev: name, "a mark's label of \(label.utf8.count) bytes is too long",
                 advice: "use at most \(LogFormat.labelLimit)")
         }
-        let store = try store(of: name)
+        let store = try await store(of: name)
         return try await quietly(name) { () async throws(BdevError) in try await store.writeMark(label) }
     }
 
@@ -126,7 +100,7 @@ public final class LogModule: BdevModule {
     ///
     /// - Throws: `noSuchBdev`; what reading the log throws.
     public func contents(of name: String) async throws(BdevError) -> WriteLog {
-        let store = try store(of: name)
+        let store = try await store(of: name)
         let (end, generation, event) = try await quietly(name) { () async throws(BdevError) in
             (store.end, store.generation, store.now)
         }
@@ -137,7 +111,7 @@ public final class LogModule: BdevModule {
     ///
     /// - Throws: `noSuchBdev`; what writing the log throws, and then it is as it was.
     public func clear(_ name: String) async throws(BdevError) {
-        let store = try store(of: name)
+        let store = try await store(of: name)
         try await quietly(name) { () async throws(BdevError) in try await store.clear() }
     }
 
@@ -145,8 +119,8 @@ public final class LogModule: BdevModule {
     /// bdev failed. The I/Os of those have failed.
     ///
     /// - Throws: `noSuchBdev`.
-    public func usage(of name: String) throws(BdevError) -> (taken: UInt64, all: UInt64, lost: UInt64) {
-        let store = try store(of: name)
+    public func usage(of name: String) async throws(BdevError) -> (taken: UInt64, all: UInt64, lost: UInt64) {
+        let store = try await store(of: name)
         return (store.end, store.blockCount, store.lostCount)
     }
 
@@ -182,9 +156,8 @@ public final class LogModule: BdevModule {
         }
     }
 
-    private func store(of name: String) throws(BdevError) -> LogStore {
-        if let driver = drivers.withLock({ $0[name] }) { return driver.store }
-        throw BdevError(.noSuchBdev, bdev: name, "there is no bdev of this name whose changes are logged")
+    private func store(of name: String) async throws(BdevError) -> LogStore {
+        try await stacked.driver(of: name, as: LogDriver.self).store
     }
 
     /// Runs `body` while nothing is under way to the bdev.

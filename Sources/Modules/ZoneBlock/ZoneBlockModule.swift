@@ -14,20 +14,19 @@ import Reactors
 ///
 /// While a zone is being reset, what is to be written to it or done to it waits, in the layer and with it what comes
 /// after it on the same reactor. Cost of a write: two atomic operations on its zone's word.
-public final class ZoneBlockModule: BdevModule {
+public final class ZoneBlockModule: StackedBdevModule {
     public let name = "zone_block"
     /// The block a write begins at.
     public let requestScratchByteCount = 8
-    private let host = HostSlot()
+    public let stacked = StackedBdevs()
 
     public init() {}
-
-    public func start(_ host: BdevModuleHost) async throws(BdevError) { self.host.fill(host) }
 
     /// How a bdev with zones is made.
     public struct Options: Sendable {
         public var name: String
-        /// The bdev it is made of. It has no zones itself, and nobody else writes to it.
+        /// The bdev it is made of: its name, an alias or its UUID. It has no zones itself, and nobody else writes to
+        /// it.
         public var base: String
         /// Blocks that can be written in each zone: at least 1. Zones begin at multiples of the next power of two.
         public var zoneCapacity: UInt64
@@ -49,33 +48,23 @@ public final class ZoneBlockModule: BdevModule {
     }
 
     /// Makes a bdev with zones. What does not fill a zone at the end of the base is not used; a base that grows later
-    /// makes no further zones.
+    /// makes no further zones. When the base is removed, the bdev is: one that comes back knows nothing of its zones.
     ///
     /// - Throws: `invalidArgument` for impossible options and a base that has zones, `invalidGeometry` for a base
-    ///   smaller than a zone, `noSuchBdev`, `claimed` when somebody else writes to the base, `nameInUse`.
+    ///   smaller than a zone; as `StackedBdevs.createOnce(_:on:make:)`.
     public func create(_ options: Options) async throws(BdevError) {
         try Self.check(options)
-        let host = host.value
-        let reactor = host.engine.reactors[0], name = options.name
-        let base = try await host.engine.open(options.base, mode: .readWrite, on: reactor) { _, event in
-            guard event == .removed else { return }
-            Task(executorPreference: reactor.taskExecutor) { try? await host.unregister(name) }
-        }
-        do {
+        try await stacked.createOnce(options.name, on: options.base) { base throws(BdevError) in
             let table = try Self.makeTable(options, base)
-            try await host.claim(base, .exclusiveWrite)
-            try await host.register(
-                Self.properties(options, base, table), driver: ZoneBlockDriver(base, table))
-        } catch {
-            await base.close()
-            throw error
+            let driver = ZoneBlockDriver(base, table)
+            return [StackedBdev(Self.properties(options, base, table), driver: driver, blockCount: nil)]
         }
     }
 
     /// Removes a bdev. Waits until everyone has closed it.
     ///
-    /// - Throws: `noSuchBdev` when this module has none of that name.
-    public func delete(_ name: String) async throws(BdevError) { try await host.value.unregister(name) }
+    /// - Throws: `noSuchBdev` when this module has none of that name, `busy` when it is on its way out already.
+    public func delete(_ name: String) async throws(BdevError) { try await stacked.delete(name) }
 
     private static func check(_ options: Options) throws(BdevError) {
         func refuse(_ what: String, _ advice: String) -> BdevError {
@@ -157,6 +146,4 @@ private final class ZoneBlockDriver: BdevDriver {
         return ZoneBlockChannel(
             table, unmaps: base.supportsNatively(.unmap), on: local, below: channel, requests: requests)
     }
-
-    func destroy() async { await base.close() }
 }
