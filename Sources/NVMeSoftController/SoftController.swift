@@ -27,6 +27,8 @@ public final class SoftController: Sendable {
         public var readyTimeout: UInt8 = 10
         /// How long it takes to become ready, and to stop.
         public var readyLatency = Duration.zero
+        /// Decides how long commands take.
+        public var seed: UInt64 = 1
 
         public init() {}
     }
@@ -51,6 +53,13 @@ public final class SoftController: Sendable {
         on reactor: Reactor, options: NVMeController.Options = .init()
     ) async throws(NVMeError) -> NVMeController {
         try await NVMeController.attach(transport, on: reactor, options: options)
+    }
+
+    func change<Failure: Error>(
+        _ body: @Sendable (SoftEngine) throws(Failure) -> Void
+    ) async throws(Failure) {
+        let engine = engine
+        try await reactor.run { _ throws(Failure) in try body(engine.value) }
     }
 
     /// Powers it off. The driver must have been detached.

@@ -16,8 +16,10 @@ extension SoftEngine {
             return NVMeCompletion(status: deleteQueue(command, isSubmission: false))
         case AdminOpcode.setFeatures, AdminOpcode.getFeatures: return feature(command)
         case AdminOpcode.asynchronousEventRequest:
+            if !events.isEmpty { return NVMeCompletion(result: UInt64(events.removeFirst())) }
             eventRequests.append(command.identifier)
             return nil
+        case AdminOpcode.getLogPage: return NVMeCompletion(status: logPage(command))
         // Not aborted: bit 0 of the result says so.
         case AdminOpcode.abort: return NVMeCompletion(result: 1)
         default: return NVMeCompletion(status: .invalidOpcode)
@@ -32,6 +34,22 @@ extension SoftEngine {
         case 0x0B: return NVMeCompletion()
         default: return NVMeCompletion(status: .invalidField)
         }
+    }
+
+    private func logPage(_ command: SoftCommand) -> NVMeStatus {
+        let byteCount = (Int(command[10] >> 16 | command[11] << 16) + 1) * 4
+        if byteCount > 4096 || command[12] != 0 { return .invalidField }
+        var data = DataWriter(byteCount: byteCount)
+        switch command[10] & 0xFF {
+        case 1, 2: break
+        case 4:
+            for (index, id) in changedNamespaces.sorted().enumerated() where 4 * index + 4 <= byteCount {
+                data.put(id, at: 4 * index)
+            }
+            changedNamespaces = []
+        default: return NVMeStatus(type: 1, code: 0x09)
+        }
+        return send(data, command)
     }
 
     private func identify(_ command: SoftCommand) -> NVMeStatus {
@@ -66,6 +84,8 @@ extension SoftEngine {
         data.put("1.0", at: 64, count: 8)
         data.put(options.transferPageShift, at: 77)
         data.put(UInt32(0x0001_0400), at: 80)
+        // Attributes of namespaces are told of.
+        data.put(UInt32(0x100), at: 92)
         data.put(UInt8(3), at: 258)
         data.put(UInt8(3), at: 259)
         data.put(UInt8(0x66), at: 512)

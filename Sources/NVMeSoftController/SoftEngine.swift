@@ -27,6 +27,21 @@ final class SoftEngine {
     private(set) var completions: [Int: Queue] = [:]
     /// Command identifiers of asynchronous event requests.
     var eventRequests: [UInt16] = []
+    /// Events that nobody waits for yet: word 0 of their completions.
+    var events: [UInt32] = []
+    /// For the log page of changed namespaces.
+    var changedNamespaces: Set<UInt32> = []
+    var faults: SoftFaults
+    private var delayed: [Delayed] = []
+    private var isBroken = false
+    private var isGone = false
+
+    private struct Delayed {
+        let due: UInt64
+        let identifier: UInt16
+        let completion: NVMeCompletion
+        let queue: Int
+    }
 
     private static let capabilities = 0, version = 8, configuration = 0x14, status = 0x1C
     private static let adminAttributes = 0x24, adminSubmission = 0x28, adminCompletion = 0x30, doorbells = 0x1000
@@ -34,6 +49,7 @@ final class SoftEngine {
     init(_ options: SoftController.Options, clock: ReactorClock) throws(ReactorError) {
         self.options = options
         self.clock = clock
+        faults = SoftFaults(seed: options.seed)
         let stride = 4 << options.doorbellStrideShift
         memory = try MemoryRegion(byteCount: Self.doorbells + 2 * stride * (options.queuePairLimit + 1))
         registers = MMIO(memory)
@@ -50,14 +66,16 @@ final class SoftEngine {
     // MARK: A turn
 
     func poll() -> PollResult {
+        if isGone { return .idle }
         var result = PollResult.idle
         followConfiguration()
         if let change = readyChange {
             result = .pending
             if clock.now() >= change.at { becomeReady(change.to) }
         }
-        if isEnabled {
+        if isEnabled, !isBroken {
             result = .pending
+            if endDelayed() { result = .busy }
             for id in submissions.keys.sorted() where work(id) { result = .busy }
         }
         return result
@@ -78,6 +96,8 @@ final class SoftEngine {
 
     private func stop() {
         isEnabled = false
+        isBroken = false
+        delayed = []
         submissions = [:]
         completions = [:]
         eventRequests = []
@@ -117,11 +137,69 @@ final class SoftEngine {
             submissions[id]!.index = (queue.index + 1) % queue.entryCount
             didWork = true
             let command = SoftCommand(entry)
-            if let completion = id == 0 ? administrate(command) : perform(command) {
-                complete(command.identifier, completion, on: id)
+            if id == 0 {
+                if let completion = administrate(command) { complete(command.identifier, completion, on: id) }
+            } else {
+                execute(command, on: id)
             }
         }
         return didWork
+    }
+
+    private func execute(_ command: SoftCommand, on id: Int) {
+        if faults.loses(command.opcode) { return }
+        let completion = faults.failure(of: command.opcode).map { NVMeCompletion(status: $0) } ?? perform(command)
+        guard let completion else { return }
+        if faults.latency.upperBound == .zero { return end(command.identifier, completion, on: id) }
+        let due = clock.now() &+ clock.ticks(faults.nextLatency())
+        let place = delayed.firstIndex { $0.due > due } ?? delayed.count
+        delayed.insert(
+            Delayed(due: due, identifier: command.identifier, completion: completion, queue: id), at: place)
+    }
+
+    private func endDelayed() -> Bool {
+        var didEnd = false
+        while let first = delayed.first, first.due <= clock.now(), hasRoom(submissions[first.queue]?.target ?? -1) {
+            delayed.removeFirst()
+            end(first.identifier, first.completion, on: first.queue)
+            didEnd = true
+        }
+        return didEnd
+    }
+
+    private func end(_ identifier: UInt16, _ completion: NVMeCompletion, on id: Int) {
+        switch faults.misbehavior {
+        case nil: complete(identifier, completion, on: id)
+        case .completesUnknownCommand: complete(identifier ^ 1, completion, on: id)
+        case .completesIdentifierOutOfRange: complete(0xFFFE, completion, on: id)
+        case .completesTwice:
+            complete(identifier, completion, on: id)
+            complete(identifier, completion, on: id)
+        }
+        faults.misbehavior = nil
+    }
+
+    // MARK: Going wrong
+
+    func breakDown() {
+        isBroken = true
+        registers.store32(registers.load32(Self.status) | 2, Self.status)
+    }
+
+    func pullOut() {
+        isGone = true
+        for offset in stride(from: 0, to: registers.byteCount, by: 4) { registers.store32(.max, offset) }
+    }
+
+    /// A notice: the attributes of a namespace have changed (log page 4).
+    func namespaceChanged(_ id: UInt32) {
+        changedNamespaces.insert(id)
+        report(2 | 4 << 16)
+    }
+
+    private func report(_ event: UInt32) {
+        guard isEnabled, !eventRequests.isEmpty else { return events.append(event) }
+        complete(eventRequests.removeFirst(), NVMeCompletion(result: UInt64(event)), on: 0)
     }
 
     private func hasRoom(_ id: Int) -> Bool {
