@@ -14,9 +14,10 @@ struct RobustnessTests {
     /// A controller, a queue pair with a recorder, and a buffer of a block.
     private func withPair(
         _ options: NVMeController.Options = .init(), soft: SoftController.Options? = nil,
-        _ body: @escaping @Sendable (
-            isolated LocalReactor, SoftController, NVMeController, NVMeQueuePair, Recorder, IOMemory
-        ) async throws -> Void
+        _ body:
+            @escaping @Sendable (
+                isolated LocalReactor, SoftController, NVMeController, NVMeQueuePair, Recorder, IOMemory
+            ) async throws -> Void
     ) throws {
         try simulateSoft(options: soft) { local, soft in
             let controller = try await soft.attach(on: local.reactor, options: options)
