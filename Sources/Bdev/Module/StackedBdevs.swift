@@ -75,7 +75,7 @@ public actor StackedBdevs {
     /// Opens and claims (`exclusiveWrite`) a further bdev that the bdevs of a name stand on: they go when it goes, and
     /// it is closed when they have been destroyed. Called by what ``createOnce(_:on:make:)`` was given.
     ///
-    /// - Parameter label: the claim's.
+    /// `label`: the claim's.
     /// - Throws: `noSuchBdev`, `removed`, `claimed`.
     public func addBase(_ base: String, to name: String, label: String) async throws(BdevError) -> BdevDescriptor {
         guard let stack = stacks.first(where: { $0.name == name }), stack.state == .building, !stack.comesBack else {
