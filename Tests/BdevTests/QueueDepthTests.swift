@@ -38,7 +38,7 @@ struct QueueDepthTests {
 
     @Test func `bdevs that share a module's channel are counted apart`() throws {
         try simulate { here, scene in
-            let driver = OneChannelDriver()
+            let driver = SharedDriver()
             driver.device.pace = .held
             for name in ["left", "right"] {
                 try await scene.module.host.value.register(
@@ -180,21 +180,4 @@ extension BdevChannel {
             try engine.read(into: &buffer, at: .block(tag), tag: tag, handler: handler)
         }
     }
-}
-
-/// Bdevs on one device: they have the same channel on a reactor.
-private final class OneChannelDriver: BdevDriver, @unchecked Sendable {
-    let device = TestDevice(.test, types: [.read])
-    private var channel: TestChannel?
-
-    func makeChannel(
-        on local: isolated LocalReactor, requests: RequestTable
-    ) async throws(BdevError) -> BdevModuleChannel {
-        if let channel { return channel }
-        let made = TestChannel(device, reactor: local.reactor, requests: requests)
-        channel = made
-        return made
-    }
-
-    func destroy() async {}
 }
