@@ -22,6 +22,8 @@ public final class SoftController: Sendable {
         public var hasSGL = false
         /// DSTRD: each doorbell is 4 << this bytes from the one before.
         public var doorbellStrideShift = 0
+        /// Whether it takes shadow doorbells. It sleeps then until a doorbell's register is stored to.
+        public var hasDoorbellBuffers = false
         public var hasVolatileWriteCache = true
         /// CAP.TO, in units of 500 ms.
         public var readyTimeout: UInt8 = 10

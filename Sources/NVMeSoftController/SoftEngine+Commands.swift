@@ -20,6 +20,7 @@ extension SoftEngine {
             eventRequests.append(command.identifier)
             return nil
         case AdminOpcode.getLogPage: return NVMeCompletion(status: logPage(command))
+        case AdminOpcode.doorbellBufferConfig: return NVMeCompletion(status: useShadows(command))
         // Not aborted: bit 0 of the result says so.
         case AdminOpcode.abort: return NVMeCompletion(result: 1)
         default: return NVMeCompletion(status: .invalidOpcode)
@@ -84,6 +85,7 @@ extension SoftEngine {
         data.put("1.0", at: 64, count: 8)
         data.put(options.transferPageShift, at: 77)
         data.put(UInt32(0x0001_0400), at: 80)
+        data.put(UInt16(options.hasDoorbellBuffers ? 0x100 : 0), at: 256)
         // Attributes of namespaces are told of.
         data.put(UInt32(0x100), at: 92)
         data.put(UInt8(3), at: 258)

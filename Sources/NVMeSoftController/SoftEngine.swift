@@ -12,6 +12,8 @@ final class SoftEngine {
         var phase: UInt16 = 1
         /// Of a submission queue: where its completions go.
         var target = 0
+        /// Of a submission queue with a shadow doorbell: the register has been stored to, the shadow is looked at.
+        var isAwake = false
     }
 
     let options: SoftController.Options
@@ -23,8 +25,8 @@ final class SoftEngine {
     private let clock: ReactorClock
     private var isEnabled = false
     private var readyChange: (at: UInt64, to: Bool)?
-    private(set) var submissions: [Int: Queue] = [:]
-    private(set) var completions: [Int: Queue] = [:]
+    var submissions: [Int: Queue] = [:]
+    var completions: [Int: Queue] = [:]
     /// Command identifiers of asynchronous event requests.
     var eventRequests: [UInt16] = []
     /// Events that nobody waits for yet: word 0 of their completions.
@@ -33,6 +35,8 @@ final class SoftEngine {
     var changedNamespaces: Set<UInt32> = []
     var faults: SoftFaults
     private var delayed: [Delayed] = []
+    /// Where the host keeps shadow doorbells and their events.
+    var shadows: (values: UInt64, events: UInt64)?
     private var isBroken = false
     private var isGone = false
 
@@ -44,7 +48,8 @@ final class SoftEngine {
     }
 
     private static let capabilities = 0, version = 8, configuration = 0x14, status = 0x1C
-    private static let adminAttributes = 0x24, adminSubmission = 0x28, adminCompletion = 0x30, doorbells = 0x1000
+    private static let adminAttributes = 0x24, adminSubmission = 0x28, adminCompletion = 0x30
+    static let doorbells = 0x1000
 
     init(_ options: SoftController.Options, clock: ReactorClock) throws(ReactorError) {
         self.options = options
@@ -100,6 +105,7 @@ final class SoftEngine {
         delayed = []
         submissions = [:]
         completions = [:]
+        shadows = nil
         eventRequests = []
     }
 
@@ -121,16 +127,10 @@ final class SoftEngine {
 
     // MARK: Queues
 
-    private func doorbell(_ id: Int, completion: Bool) -> Int {
-        let value = registers.load32(
-            Self.doorbells + (2 * id + (completion ? 1 : 0)) * (4 << options.doorbellStrideShift))
-        return Int(value)
-    }
-
     /// Fetches and does what has been submitted. Whether there was anything.
     private func work(_ id: Int) -> Bool {
         var didWork = false
-        while let queue = submissions[id], queue.index != doorbell(id, completion: false) {
+        while let queue = submissions[id], queue.index != submissionTail(id, mayRest: !didWork) {
             guard hasRoom(queue.target), queue.index < queue.entryCount,
                 let entry = mapper.memory(at: queue.address + UInt64(queue.index * 64), byteCount: 64)
             else { return didWork }
@@ -204,7 +204,7 @@ final class SoftEngine {
 
     private func hasRoom(_ id: Int) -> Bool {
         guard let queue = completions[id] else { return false }
-        return (queue.index + 1) % queue.entryCount != doorbell(id, completion: true)
+        return (queue.index + 1) % queue.entryCount != completionHead(id)
     }
 
     func complete(_ identifier: UInt16, _ completion: NVMeCompletion, on id: Int) {
@@ -222,40 +222,6 @@ final class SoftEngine {
             target.phase ^= 1
         }
         completions[source.target] = target
-    }
-
-    // MARK: Making queues
-
-    func createCompletionQueue(_ command: SoftCommand) -> NVMeStatus {
-        let id = Int(command[10] & 0xFFFF), count = Int(command[10] >> 16) + 1
-        if id == 0 || id > options.queuePairLimit || completions[id] != nil { return NVMeStatus(type: 1, code: 0x01) }
-        if count < 2 || count > options.queueEntryLimit { return NVMeStatus(type: 1, code: 0x02) }
-        completions[id] = Queue(address: command.dataPointer1, entryCount: count)
-        registers.store32(0, Self.doorbells + (2 * id + 1) * (4 << options.doorbellStrideShift))
-        return .success
-    }
-
-    func createSubmissionQueue(_ command: SoftCommand) -> NVMeStatus {
-        let id = Int(command[10] & 0xFFFF), count = Int(command[10] >> 16) + 1, target = Int(command[11] >> 16)
-        if id == 0 || id > options.queuePairLimit || submissions[id] != nil { return NVMeStatus(type: 1, code: 0x01) }
-        if count < 2 || count > options.queueEntryLimit { return NVMeStatus(type: 1, code: 0x02) }
-        if completions[target] == nil || target == 0 { return NVMeStatus(type: 1, code: 0x00) }
-        var queue = Queue(address: command.dataPointer1, entryCount: count)
-        queue.target = target
-        submissions[id] = queue
-        registers.store32(0, Self.doorbells + 2 * id * (4 << options.doorbellStrideShift))
-        return .success
-    }
-
-    func deleteQueue(_ command: SoftCommand, isSubmission: Bool) -> NVMeStatus {
-        let id = Int(command[10] & 0xFFFF)
-        if isSubmission {
-            if id == 0 || submissions.removeValue(forKey: id) == nil { return NVMeStatus(type: 1, code: 0x01) }
-        } else {
-            if submissions.values.contains(where: { $0.target == id }) { return NVMeStatus(type: 1, code: 0x0C) }
-            if id == 0 || completions.removeValue(forKey: id) == nil { return NVMeStatus(type: 1, code: 0x01) }
-        }
-        return .success
     }
 }
 

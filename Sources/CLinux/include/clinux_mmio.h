@@ -21,6 +21,11 @@ static inline void clinux_mmio_store32(void *address, uint32_t value) {
     __atomic_store_n((volatile uint32_t *)address, value, __ATOMIC_RELEASE);
 }
 
+// Of ordinary memory: devices' registers do not take part in it.
+static inline uint32_t clinux_mmio_exchange32(void *address, uint32_t value) {
+    return __atomic_exchange_n((uint32_t *)address, value, __ATOMIC_SEQ_CST);
+}
+
 // Orders a store before a load that follows it, as shadow doorbells need (NVM Express Base Specification 2.0, 5.8).
 static inline void clinux_mmio_full_barrier(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 

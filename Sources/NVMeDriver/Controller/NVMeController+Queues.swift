@@ -97,13 +97,16 @@ extension NVMeController {
         _ layout: QueueLayout, _ reactor: Reactor, _ pair: ReactorConfined<NVMeQueuePair>
     ) async throws(NVMeError) -> (submission: Doorbell, completion: Doorbell) {
         defer { reserved.remove(layout.id) }
+        let doorbells = doorbells(of: layout.id)
         try await create(layout)
         pairs.append(PairEntry(reactor: reactor, pair: pair, layout: layout))
-        return doorbells(of: layout.id)
+        return doorbells
     }
 
+    /// For a queue that is about to be made.
     func doorbells(of id: UInt16) -> (submission: Doorbell, completion: Doorbell) {
-        AdminQueue.doorbells(of: id, in: transport.registers, stride: capabilities.doorbellStride)
+        let doorbells = AdminQueue.doorbells(of: id, in: transport.registers, stride: capabilities.doorbellStride)
+        return shadowDoorbells?.shadow(doorbells, of: id) ?? doorbells
     }
 
     /// Create I/O Completion Queue and Create I/O Submission Queue (sections 5.5 and 5.6).

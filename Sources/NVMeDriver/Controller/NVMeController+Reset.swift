@@ -28,8 +28,8 @@ extension NVMeController {
             try await enable()
             try await identify()
             for entry in pairs {
-                try await create(entry.layout)
                 let doorbells = doorbells(of: entry.layout.id)
+                try await create(entry.layout)
                 await entry.reactor.run { _ in
                     if entry.pair.value.state == .disconnected { entry.pair.value.connect(doorbells) }
                 }

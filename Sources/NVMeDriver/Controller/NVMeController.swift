@@ -28,6 +28,8 @@ public actor NVMeController {
         public var usesInterrupts = false
         /// Whether commands that a reset interrupts are given again after it; otherwise they end as aborted.
         public var resumesAfterReset = false
+        /// Whether doorbells in memory are used where the controller has them: emulated ones do, and save most exits.
+        public var usesShadowDoorbells = true
         public var logger = Logger(label: "swift-bdev.nvme")
 
         public init() {}
@@ -83,6 +85,7 @@ public actor NVMeController {
     var pairLimit = 0
     /// By vector; empty: completions are polled for.
     var interruptEvents: [FileDescriptor] = []
+    var shadowDoorbells: ShadowDoorbells?
     var eventRequests: EventRequests?
     var eventHandler: (@Sendable (NVMeEvent) -> Void)?
     /// Abort commands under way.
@@ -161,6 +164,7 @@ public actor NVMeController {
         identity = try await identifyController()
         admin.pair.retryDelays = retryDelays
         try await agreeOnQueues()
+        try await agreeOnShadowDoorbells()
         try enableInterrupts()
         if eventRequests == nil { namespaces = try await identifyNamespaces() } else { try await rescan() }
         try await requestEvents()

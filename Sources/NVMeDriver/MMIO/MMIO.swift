@@ -41,6 +41,12 @@ package import Reactors
 
     package func store32(_ value: UInt32, _ offset: Int) { unsafe clinux_mmio_store32(address(offset, 4), value) }
 
+    /// Stores another value and returns the one before, at once. For memory that stands for registers: a device's own
+    /// cannot do it.
+    package func exchange32(_ value: UInt32, _ offset: Int) -> UInt32 {
+        unsafe clinux_mmio_exchange32(address(offset, 4), value)
+    }
+
     /// In two halves, the lower first, as every controller accepts it.
     package func load64(_ offset: Int) -> UInt64 {
         UInt64(load32(offset)) | UInt64(load32(offset + 4)) << 32
@@ -64,13 +70,48 @@ package import Reactors
     }
 }
 
-/// One doorbell register.
+/// One doorbell: a register, and where there are shadow doorbells what stands for it in memory.
 @safe package struct Doorbell: @unchecked Sendable {
     private let address: UnsafeMutableRawPointer
+    private var shadow: Shadow?
+
+    /// The driver stores to `value`; up to which value the device needs no telling, it keeps in `event`.
+    @safe private struct Shadow {
+        let value: UnsafeMutableRawPointer
+        let event: UnsafeMutableRawPointer
+    }
 
     fileprivate init(address: UnsafeMutableRawPointer) { unsafe self.address = address }
 
-    /// Tells the device. What was stored to memory before is there when it looks.
-    @inline(__always)
-    package func ring(_ value: UInt32) { unsafe clinux_mmio_store32(address, value) }
+    /// The same doorbell with words of memory before its register; the caller keeps them. Both are 0 as long as nothing
+    /// has been told.
+    package func shadowed(by value: IOMemory, event: IOMemory) -> Doorbell {
+        precondition(value.byteCount == 4 && event.byteCount == 4, "a shadow doorbell is a word of 4 bytes")
+        var copy = self
+        copy.shadow = unsafe Shadow(value: value.base, event: event.base)
+        return copy
+    }
+
+    /// Tells the device. What was stored to memory before is there when it looks. False: the register was spared, as
+    /// the device is about to look anyhow.
+    @inline(__always) @discardableResult
+    package func ring(_ value: UInt32) -> Bool {
+        if let shadow { return ring(value, shadow) }
+        unsafe clinux_mmio_store32(address, value)
+        return true
+    }
+
+    /// NVM Express Base Specification 2.0, annex B.5: the register is stored to when the new value passes the event.
+    @inline(never)
+    private func ring(_ value: UInt32, _ shadow: Shadow) -> Bool {
+        let before = unsafe clinux_mmio_load32(shadow.value)
+        unsafe clinux_mmio_store32(shadow.value, value)
+        clinux_mmio_full_barrier()
+        let event = unsafe clinux_mmio_load32(shadow.event)
+        // Of 16 bits, as the values are.
+        let passed = UInt16(truncatingIfNeeded: value &- event &- 1)
+        if passed >= UInt16(truncatingIfNeeded: value &- before) { return false }
+        unsafe clinux_mmio_store32(address, value)
+        return true
+    }
 }

@@ -6,7 +6,7 @@ extension NVMeQueuePair {
         public var completed: UInt64 = 0
         /// Commands that had to wait for room in the queue.
         public var queued: UInt64 = 0
-        /// Of the submission queue and of the completion queue.
+        /// Stores to the registers of the submission queue and of the completion queue.
         public var submissionDoorbells: UInt64 = 0
         public var completionDoorbells: UInt64 = 0
         public var polls: UInt64 = 0

@@ -206,8 +206,9 @@ public final class NVMeQueuePair {
 
     private func ringSubmission() {
         needsDoorbell = false
-        statistics.submissionDoorbells &+= 1
-        doorbells?.submission.ring(UInt32(truncatingIfNeeded: tail))
+        if doorbells?.submission.ring(UInt32(truncatingIfNeeded: tail)) == true {
+            statistics.submissionDoorbells &+= 1
+        }
     }
 
     @inline(__always)
@@ -236,8 +237,9 @@ public final class NVMeQueuePair {
             if state != .connected { return count }
         }
         if count > 0 {
-            statistics.completionDoorbells &+= 1
-            doorbells?.completion.ring(UInt32(truncatingIfNeeded: head))
+            if doorbells?.completion.ring(UInt32(truncatingIfNeeded: head)) == true {
+                statistics.completionDoorbells &+= 1
+            }
             if waitingFirst >= 0 { startWaiting() }
         }
         return count
