@@ -21,8 +21,9 @@ extension SoftEngine {
             return nil
         case AdminOpcode.getLogPage: return NVMeCompletion(status: logPage(command))
         case AdminOpcode.doorbellBufferConfig: return NVMeCompletion(status: useShadows(command))
-        // Not aborted: bit 0 of the result says so.
-        case AdminOpcode.abort: return NVMeCompletion(result: 1)
+        case AdminOpcode.abort:
+            // Not aborted: bit 0 of the result says so.
+            return NVMeCompletion(result: abort(UInt16(command[10] >> 16), of: Int(command[10] & 0xFFFF)) ? 0 : 1)
         default: return NVMeCompletion(status: .invalidOpcode)
         }
     }
@@ -95,6 +96,9 @@ extension SoftEngine {
         data.put(UInt32(namespaces.keys.max() ?? 1), at: 516)
         // Compare, dataset management, write zeroes.
         data.put(UInt16(1 | 4 | 8), at: 520)
+        // Compare and write as one, of up to 8 blocks.
+        data.put(UInt16(1), at: 522)
+        data.put(UInt16(7), at: 532)
         data.put(UInt8(options.hasVolatileWriteCache ? 1 : 0), at: 525)
         data.put(UInt32(options.hasSGL ? 1 : 0), at: 536)
         data.put("nqn.2014-08.org.nvmexpress:uuid:soft", at: 768, count: 256)

@@ -14,6 +14,8 @@ final class SoftEngine {
         var target = 0
         /// Of a submission queue with a shadow doorbell: the register has been stored to, the shadow is looked at.
         var isAwake = false
+        /// Of a submission queue: the first half of a fused operation, whose second has not been fetched.
+        var fused: SoftCommand?
     }
 
     let options: SoftController.Options
@@ -147,9 +149,38 @@ final class SoftEngine {
     }
 
     private func execute(_ command: SoftCommand, on id: Int) {
+        let first = submissions[id]!.fused
+        submissions[id]!.fused = nil
+        if let first {
+            if command.fusion == .second { return executeFused(first, command, on: id) }
+            finish(first, NVMeCompletion(status: .abortedByMissingFused), on: id)
+        }
+        switch command.fusion {
+        case .none: executeAlone(command, on: id)
+        case .first: submissions[id]!.fused = command
+        case .second: finish(command, NVMeCompletion(status: .abortedByMissingFused), on: id)
+        }
+    }
+
+    private func executeFused(_ first: SoftCommand, _ second: SoftCommand, on id: Int) {
+        let isLegal =
+            first.opcode == IOOpcode.compare && second.opcode == IOOpcode.write
+            && first.startBlock == second.startBlock && first.blockCount == second.blockCount
+        let compared = isLegal ? perform(first) : NVMeCompletion(status: .invalidField)
+        let failed = NVMeCompletion(status: .abortedByFailedFused)
+        let written = compared?.status.isSuccess == true ? perform(second) : failed
+        if let compared { finish(first, compared, on: id) }
+        if let written { finish(second, written, on: id) }
+    }
+
+    private func executeAlone(_ command: SoftCommand, on id: Int) {
         if faults.loses(command.opcode) { return }
         let completion = faults.failure(of: command.opcode).map { NVMeCompletion(status: $0) } ?? perform(command)
-        guard let completion else { return }
+        if let completion { finish(command, completion, on: id) }
+    }
+
+    /// At once, or when its time has come.
+    private func finish(_ command: SoftCommand, _ completion: NVMeCompletion, on id: Int) {
         if faults.latency.upperBound == .zero { return end(command.identifier, completion, on: id) }
         let due = clock.now() &+ clock.ticks(faults.nextLatency())
         let place = delayed.firstIndex { $0.due > due } ?? delayed.count
@@ -165,6 +196,16 @@ final class SoftEngine {
             didEnd = true
         }
         return didEnd
+    }
+
+    /// Ends a command before its time. Whether it was under way.
+    func abort(_ identifier: UInt16, of id: Int) -> Bool {
+        guard faults.abortsCommands, hasRoom(submissions[id]?.target ?? -1),
+            let index = delayed.firstIndex(where: { $0.queue == id && $0.identifier == identifier })
+        else { return false }
+        delayed.remove(at: index)
+        complete(identifier, NVMeCompletion(status: .abortRequested), on: id)
+        return true
     }
 
     private func end(_ identifier: UInt16, _ completion: NVMeCompletion, on id: Int) {
@@ -233,6 +274,7 @@ struct SoftCommand {
 
     subscript(word: Int) -> UInt32 { words[word] }
     var opcode: UInt8 { UInt8(truncatingIfNeeded: words[0]) }
+    var fusion: SubmissionQueueEntry.Fusion { .init(rawValue: UInt8(words[0] >> 8 & 3)) ?? .none }
     var usesSGL: Bool { words[0] >> 14 & 3 != 0 }
     var identifier: UInt16 { UInt16(words[0] >> 16) }
     var namespaceID: UInt32 { words[1] }

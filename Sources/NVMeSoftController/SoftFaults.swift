@@ -15,6 +15,8 @@ struct SoftFaults {
     var failures: [Failure] = []
     /// By opcode: how many more I/O commands never end.
     var losses: [UInt8: Int] = [:]
+    /// Whether an Abort finds the command that it names.
+    var abortsCommands = true
     var misbehavior: SoftController.Misbehavior?
     private var state: UInt64
 
@@ -66,6 +68,9 @@ extension SoftController {
 
     /// The next `count` I/O commands of this opcode never end.
     public func lose(_ opcode: UInt8, count: Int) async { await change { $0.faults.losses[opcode] = count } }
+
+    /// Abort commands abort nothing from now on.
+    public func ignoreAborts() async { await change { $0.faults.abortsCommands = false } }
 
     /// Once, with the next I/O command that ends.
     public func misbehave(_ how: Misbehavior) async { await change { $0.faults.misbehavior = how } }

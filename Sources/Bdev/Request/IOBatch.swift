@@ -105,8 +105,8 @@ public import Reactors
 
     // MARK: Performing
 
-    /// Submits the entries from `first` on for as long as requests are to be had. An entry that a check refuses gets its
-    /// status at once.
+    /// Submits the entries from `first` on for as long as requests are to be had. An entry that a check refuses gets
+    /// its status at once.
     ///
     /// - Returns: the first entry that was not submitted, and the first refusal by a check.
     @inline(__always)

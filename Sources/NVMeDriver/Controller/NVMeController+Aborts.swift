@@ -6,18 +6,22 @@ extension LocalReactor {
     /// a status as all others do: aborted, or done if the controller was quicker.
     public func abort(token: UInt64, of client: NVMeClient, on pair: NVMeQueuePair, of controller: NVMeController) {
         let identifiers = pair.beginAbort(token: token, of: client)
-        if identifiers.isEmpty { return }
-        let confined = ReactorConfined(pair), id = pair.id, reactor = reactor
-        Task(executorPreference: reactor.taskExecutor) {
-            for identifier in identifiers {
-                await controller.abort(identifier, queue: id)
-                await reactor.run { _ in confined.value.abortEnded(identifier) }
-            }
-        }
+        if !identifiers.isEmpty { controller.abort(identifiers, of: pair, on: reactor) }
     }
 }
 
 extension NVMeController {
+    /// From the pair's reactor: names commands in Aborts, one after the other.
+    nonisolated func abort(_ identifiers: [UInt16], of pair: NVMeQueuePair, on reactor: Reactor) {
+        let confined = ReactorConfined(pair), id = pair.id
+        Task(executorPreference: reactor.taskExecutor) {
+            for identifier in identifiers {
+                await self.abort(identifier, queue: id)
+                await reactor.run { _ in confined.value.abortEnded(identifier) }
+            }
+        }
+    }
+
     /// Abort (section 5.1), as soon as the controller takes another one. Whether it says that it aborted the command.
     @discardableResult
     func abort(_ identifier: UInt16, queue: UInt16) async -> Bool {

@@ -28,6 +28,9 @@ extension LocalReactor {
         pair.overdue = { [weak controller, id = terms.id] command, count in
             controller?.isOverdue(command, queue: id, count: count)
         }
+        pair.requestAbort = { [weak controller, weak pair, reactor] identifiers in
+            if let controller, let pair { controller.abort(identifiers, of: pair, on: reactor) }
+        }
         let layout = QueueLayout(
             id: terms.id, entryCount: terms.entryCount, submission: memory.submissionAddress,
             completion: memory.completionAddress, vector: terms.interrupt?.vector)

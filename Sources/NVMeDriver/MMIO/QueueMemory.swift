@@ -154,8 +154,6 @@ import Reactors
     var epoch: UInt32 = 0
     var state = State.free
     var retries: UInt8 = 0
-    /// The first of two fused commands: the next one in the waiting list goes with it.
-    var isFusedFirst = false
     /// How often the time-out policy has dealt with it.
     var overdueCount: UInt8 = 0
 
@@ -167,7 +165,6 @@ import Reactors
         unsafe self.client = .passUnretained(client)
         self.token = token
         retries = 0
-        isFusedFirst = false
         overdueCount = 0
     }
 

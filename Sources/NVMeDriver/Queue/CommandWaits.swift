@@ -8,6 +8,8 @@ final class CommandWaits: NVMeClient {
         var left = 0
         /// What the first that failed ended with, or the last that did not.
         var completion = NVMeCompletion()
+        /// Its task has been cancelled, and its commands are being aborted.
+        var isGivenUp = false
     }
 
     /// A command for which no request was free.
@@ -16,6 +18,9 @@ final class CommandWaits: NVMeClient {
         let command: SubmissionQueueEntry
         let data: IOMemory?
         let metadata: IOMemory?
+        /// Of a fused operation.
+        var second: (command: SubmissionQueueEntry, data: IOMemory)?
+        var commandCount: Int { second == nil ? 1 : 2 }
     }
 
     private let loop: ReactorLoop
@@ -34,10 +39,32 @@ final class CommandWaits: NVMeClient {
 
     override func commandCompleted(token: UInt64, _ completion: NVMeCompletion) {
         let index = Int(token)
-        if waits[index].completion.status.isSuccess { waits[index].completion = completion }
-        waits[index].left -= 1
+        note(completion, 1, at: index)
+    }
+
+    private func note(_ completion: NVMeCompletion, _ commandCount: Int, at index: Int) {
+        let known = waits[index].completion.status
+        // Why the first of a fused operation failed says more than that the second was not done.
+        if known.isSuccess || known.matches(.abortedByFailedFused) { waits[index].completion = completion }
+        waits[index].left -= commandCount
         // The task may not have come as far as its wait.
         if waits[index].left == 0, loop.isParked(at: waits[index].spot) { loop.unpark(waits[index].spot) }
+    }
+
+    /// Gives up what tasks wait for that have been cancelled. Called once in a period of the scan.
+    func giveUpCancelled() {
+        guard let requestAbort = pair.requestAbort else { return }
+        for index in waits.indices where waits[index].left > 0 && !waits[index].isGivenUp {
+            let spot = waits[index].spot
+            if !loop.isParked(at: spot) || !loop.isCancelled(at: spot) { continue }
+            waits[index].isGivenUp = true
+            let identifiers = pair.beginAbort(token: UInt64(index), of: self)
+            if !identifiers.isEmpty { requestAbort(identifiers) }
+            for each in pending where each.index == index {
+                note(NVMeCompletion(status: .abortRequested), each.commandCount, at: index)
+            }
+            pending.removeAll { $0.index == index }
+        }
     }
 
     override func queueHasRoom() {
@@ -48,7 +75,13 @@ final class CommandWaits: NVMeClient {
     }
 
     private func submit(_ each: Pending) -> Bool {
-        pair.submit(each.command, data: each.data, metadata: each.metadata, client: self, token: UInt64(each.index))
+        if let second = each.second, let data = each.data {
+            return pair.submitFused(
+                each.command, data: data, then: second.command, data: second.data, client: self,
+                token: UInt64(each.index))
+        }
+        return pair.submit(
+            each.command, data: each.data, metadata: each.metadata, client: self, token: UInt64(each.index))
     }
 
     /// Gives a command, and suspends the task until it has ended. The memory is the caller's, who waits.
@@ -57,6 +90,15 @@ final class CommandWaits: NVMeClient {
     ) async -> NVMeCompletion {
         let index = take()
         give(Pending(index: index, command: command, data: data, metadata: metadata))
+        return await end(index)
+    }
+
+    /// Gives two commands that are one operation, and suspends the task until both have ended.
+    nonisolated(nonsending) func run(
+        _ first: SubmissionQueueEntry, data: IOMemory, then second: SubmissionQueueEntry, data secondData: IOMemory
+    ) async -> NVMeCompletion {
+        let index = take()
+        give(Pending(index: index, command: first, data: data, metadata: nil, second: (second, secondData)))
         return await end(index)
     }
 
@@ -82,7 +124,7 @@ final class CommandWaits: NVMeClient {
     }
 
     private func give(_ each: Pending) {
-        waits[each.index].left += 1
+        waits[each.index].left += each.commandCount
         if !pending.isEmpty || !submit(each) { pending.append(each) }
     }
 
@@ -95,6 +137,7 @@ final class CommandWaits: NVMeClient {
     private func take() -> Int {
         if let index = free.popLast() {
             waits[index].completion = NVMeCompletion()
+            waits[index].isGivenUp = false
             return index
         }
         waits.append(Wait(spot: loop.makeSpot()))

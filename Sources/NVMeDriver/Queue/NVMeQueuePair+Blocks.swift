@@ -3,8 +3,9 @@ public import Reactors
 // Commands for blocks, as async calls. Called on the pair's reactor.
 //
 // All of them check the range before anything is given to the controller, and throw `outOfRange` or `misaligned` then;
-// after that `commandFailed` with the controller's status, or `aborted` when a reset came first. Cancelling the task
-// does not end the wait. Cost: one suspension, no allocation; a share of one doorbell write for each turn.
+// after that `commandFailed` with the controller's status, or `aborted` when a reset came first. When the task is
+// cancelled, which is noticed within 100 ms, the controller is asked to abort the command; the call returns when it has
+// ended, as `aborted` unless it was done before. Cost: one suspension, no allocation; a share of one doorbell write for each turn.
 extension NVMeQueuePair {
     /// What is asked of a command besides its blocks.
     public struct BlockOptions: OptionSet, Sendable {
@@ -138,7 +139,7 @@ extension NVMeQueuePair {
         try check(await waits.run(command, parts: parts, data: nil, metadata: nil), command)
     }
 
-    private func command(
+    func command(
         _ opcode: UInt8, _ namespace: NVMeNamespace, _ block: UInt64, _ count: Int, _ options: BlockOptions
     ) throws(NVMeError) -> SubmissionQueueEntry {
         if count < 1 { throw NVMeError(.invalidArgument, "a command for \(count) blocks has nothing to do") }
@@ -154,7 +155,8 @@ extension NVMeQueuePair {
 
     func check(_ completion: NVMeCompletion, _ command: SubmissionQueueEntry) throws(NVMeError) {
         if completion.status.isSuccess { return }
-        let isAborted = completion.status.matches(.abortedBySubmissionQueueDeletion)
+        let isAborted =
+            completion.status.matches(.abortedBySubmissionQueueDeletion) || completion.status.matches(.abortRequested)
         throw NVMeError(
             isAborted ? .aborted : .commandFailed,
             "command 0x\(String(command.opcode, radix: 16)) of namespace \(command.namespaceID) failed",

@@ -39,7 +39,8 @@ extension NVMeQueuePair {
         needsDoorbell = false
         for slot in 0..<memory.slotCount {
             switch memory[slot].state {
-            case .inFlight where resumes: wait(slot)
+            // Two that are one operation would not stay side by side.
+            case .inFlight where resumes && memory[slot].command.fusion == .none: wait(slot)
             case .inFlight, .aborting: fail(slot, .abortedBySubmissionQueueDeletion)
             case .lingering: free(slot)
             case .free, .waiting, .failed: continue
@@ -74,6 +75,7 @@ extension NVMeQueuePair {
     func keepsForRetry(_ slot: Int, _ status: NVMeStatus) -> Bool {
         let isTransient = status.matches(.namespaceNotReady) || status.matches(.formatInProgress)
         if !isTransient || status.doesNotRetry || state != .connected { return false }
+        if memory[slot].command.fusion != .none { return false }
         if memory[slot].retries >= Self.retryLimit { return false }
         memory[slot].retries += 1
         memory[slot].state = .waiting
@@ -91,6 +93,7 @@ extension NVMeQueuePair {
             for each in due { wait(each.slot) }
             startWaiting()
         }
+        waits.giveUpCancelled()
         guard let overdueLimit, inFlight > 0 else { return }
         for slot in 0..<memory.slotCount where memory[slot].state == .inFlight || memory[slot].state == .aborting {
             let count = memory[slot].overdueCount

@@ -46,9 +46,9 @@ public final class NVMeQueuePair {
     /// Wait for the controller to be ready for them, until a period of the scan.
     var delayed: [(slot: Int, epoch: UInt32)] = []
     private var clients: [NVMeClient] = []
-    private var refused: [NVMeClient] = []
+    var refused: [NVMeClient] = []
     /// The first of `refused`, while it is being told that there is room.
-    private var serving: NVMeClient?
+    var serving: NVMeClient?
     /// Periods of the time-out scan so far.
     var epoch: UInt32 = 0
     var injections: [ErrorInjection] = []
@@ -61,6 +61,8 @@ public final class NVMeQueuePair {
     var overdue: ((SubmissionQueueEntry, _ count: UInt8) -> Void)?
     /// CRDT1 to 3 of the controller, in periods of the scan.
     var retryDelays = [1, 1, 1]
+    /// Has the controller asked to abort commands, by their identifiers; nil: it cannot be.
+    var requestAbort: (([UInt16]) -> Void)?
     /// Of the async calls.
     private(set) var waits: CommandWaits!
 
@@ -133,7 +135,7 @@ public final class NVMeQueuePair {
     }
 
     @inline(__always)
-    private func takeSlot(_ command: SubmissionQueueEntry, _ client: NVMeClient, _ token: UInt64) -> Int {
+    func takeSlot(_ command: SubmissionQueueEntry, _ client: NVMeClient, _ token: UInt64) -> Int {
         let slot = Int(firstFree)
         if slot < 0 || !refused.isEmpty, slot < 0 || serving !== client { return refuse(client) }
         firstFree = memory[slot].next
@@ -143,7 +145,7 @@ public final class NVMeQueuePair {
     }
 
     @inline(never)
-    private func refuse(_ client: NVMeClient) -> Int {
+    func refuse(_ client: NVMeClient) -> Int {
         if !client.wantsRoom {
             client.wantsRoom = true
             // The one that is being served keeps its place.
@@ -159,7 +161,7 @@ public final class NVMeQueuePair {
     }
 
     @inline(__always)
-    private func enqueue(_ slot: Int) {
+    func enqueue(_ slot: Int) {
         memory[slot].state = .inFlight
         memory[slot].epoch = epoch
         memory.enqueue(slot, at: tail)
@@ -182,8 +184,11 @@ public final class NVMeQueuePair {
     }
 
     func startWaiting() {
-        while waitingFirst >= 0, inFlight < inFlightLimit, state == .connected {
+        while waitingFirst >= 0, state == .connected {
             let slot = Int(waitingFirst)
+            // Nothing comes between two that are one operation.
+            let needed = memory[slot].command.fusion == .first ? 2 : 1
+            if inFlight + needed > inFlightLimit { return }
             waitingFirst = memory[slot].next
             if waitingFirst < 0 { waitingLast = -1 }
             enqueue(slot)

@@ -28,6 +28,16 @@ public struct SubmissionQueueEntry: Hashable, Sendable {
         self.namespaceID = namespaceID
     }
 
+    /// FUSE: which of two commands it is that are done as one.
+    package var fusion: Fusion {
+        get { Fusion(rawValue: flags & 3) ?? .none }
+        set { flags = flags & ~3 | newValue.rawValue }
+    }
+
+    package enum Fusion: UInt8 {
+        case none, first, second
+    }
+
     /// Which way its data goes, from the two lowest bits of the opcode.
     public var direction: DataDirection { DataDirection(rawValue: opcode & 3)! }
 }

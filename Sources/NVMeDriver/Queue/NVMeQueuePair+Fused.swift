@@ -1,0 +1,88 @@
+public import Reactors
+
+// Compare-and-write: two commands that the controller does as one (NVM Express Base Specification 2.0, section 3.4.2).
+extension NVMeQueuePair {
+    /// Compares `expected` with the blocks and, if they are the same, writes `new` to them, with nothing in between.
+    ///
+    /// Called on the pair's reactor. Both buffers have the same length, that of whole blocks. Data that differs is
+    /// `commandFailed` with `NVMeStatus.compareFailure`; nothing is written then.
+    /// - Throws: `misaligned`, `outOfRange`; `notSupported` when the pair's queues hold fewer than two commands;
+    ///   `commandFailed`, also from a controller that does not fuse or that takes fewer blocks at once
+    ///   (`IdentifyController.atomicCompareAndWriteBlockCount`); `aborted` by a reset or a cancellation.
+    public nonisolated(nonsending) func compareAndWrite(
+        _ namespace: NVMeNamespace, at block: UInt64, expected: borrowing IOBuffer, new: borrowing IOBuffer
+    ) async throws(NVMeError) {
+        let byteCount = expected.byteCount
+        if new.byteCount != byteCount || byteCount % namespace.blockByteCount != 0 {
+            throw NVMeError(
+                .misaligned,
+                "\(byteCount) and \(new.byteCount) bytes are not the same number of blocks of \(namespace.blockByteCount)"
+            )
+        }
+        if !canFuse {
+            throw NVMeError(.notSupported, "a queue with room for one command cannot compare and write as one")
+        }
+        let count = byteCount / namespace.blockByteCount
+        if count > namespace.transferBlockCountLimit {
+            throw NVMeError(
+                .outOfRange, "\(count) blocks are more than the \(namespace.transferBlockCountLimit) of one command")
+        }
+        var compare = try command(IOOpcode.compare, namespace, block, count, [])
+        compare.startBlock = block
+        compare.cdw12 |= UInt32(count - 1)
+        var write = compare
+        write.opcode = IOOpcode.write
+        try check(await waits.run(compare, data: expected.memory, then: write, data: new.memory), compare)
+    }
+
+    /// Whether two commands have room side by side.
+    public var canFuse: Bool { inFlightLimit >= 2 }
+
+    /// Gives two commands that are one operation. As ``submit(_:data:metadata:client:token:)``, but for the client: it is
+    /// told twice with the same token, of the first and of the second. Traps unless ``canFuse``.
+    ///
+    /// When the first fails the second ends with `NVMeStatus.abortedByFailedFused`. Neither is retried, and neither
+    /// goes on after a reset.
+    @discardableResult
+    public func submitFused(
+        _ first: SubmissionQueueEntry, data firstData: IOMemory, then second: SubmissionQueueEntry,
+        data secondData: IOMemory, client: NVMeClient, token: UInt64
+    ) -> Bool {
+        precondition(canFuse, "a queue with room for one command cannot hold two that are one operation")
+        let isInTurn = refused.isEmpty || serving === client
+        if !isInTurn || firstFree < 0 || memory[Int(firstFree)].next < 0 {
+            _ = refuse(client)
+            return false
+        }
+        var (first, second) = (first, second)
+        first.fusion = .first
+        second.fusion = .second
+        let slots = (takeSlot(first, client, token), takeSlot(second, client, token))
+        if let error = pointers.set(firstData, for: slots.0, in: memory) {
+            fail(slots.1, .abortedByMissingFused)
+            return fail(slots.0, error)
+        }
+        if let error = pointers.set(secondData, for: slots.1, in: memory) {
+            fail(slots.0, .abortedByMissingFused)
+            return fail(slots.1, error)
+        }
+        if !injections.isEmpty {
+            if inject(slots.0) {
+                fail(slots.1, .abortedByFailedFused)
+                return true
+            }
+            if inject(slots.1) {
+                fail(slots.0, .abortedByFailedFused)
+                return true
+            }
+        }
+        if inFlight + 2 <= inFlightLimit, waitingFirst < 0, state == .connected {
+            enqueue(slots.0)
+            enqueue(slots.1)
+        } else {
+            wait(slots.0)
+            wait(slots.1)
+        }
+        return true
+    }
+}
