@@ -24,6 +24,11 @@ public final class SoftController: Sendable {
         public var doorbellStrideShift = 0
         /// Whether it takes shadow doorbells. It sleeps then until a doorbell's register is stored to.
         public var hasDoorbellBuffers = false
+        /// KAS, in units of 100 ms: it breaks down when it has no sign of life for as long as the host has set; 0: it
+        /// has no timer.
+        public var keepAliveGranularity: UInt16 = 0
+        /// CRDT1 to CRDT3, in units of 100 ms.
+        public var retryDelays: [UInt16] = []
         public var hasVolatileWriteCache = true
         /// CAP.TO, in units of 500 ms.
         public var readyTimeout: UInt8 = 10
@@ -62,6 +67,14 @@ public final class SoftController: Sendable {
     ) async throws(Failure) {
         let engine = engine
         try await reactor.run { _ throws(Failure) in try body(engine.value) }
+    }
+
+    /// Whether the host has said that it understands retry delays (feature 16h).
+    public var namesRetryDelays: Bool {
+        get async {
+            let engine = engine
+            return await reactor.run { _ in engine.value.namesRetryDelays }
+        }
     }
 
     /// Powers it off. The driver must have been detached.

@@ -15,6 +15,10 @@ extension SoftEngine {
         case AdminOpcode.deleteCompletionQueue:
             return NVMeCompletion(status: deleteQueue(command, isSubmission: false))
         case AdminOpcode.setFeatures, AdminOpcode.getFeatures: return feature(command)
+        case AdminOpcode.keepAlive, AdminOpcode.firmwareImageDownload, AdminOpcode.firmwareCommit,
+            AdminOpcode.formatNVM, AdminOpcode.namespaceManagement, AdminOpcode.namespaceAttachment,
+            AdminOpcode.deviceSelfTest, AdminOpcode.sanitize:
+            return manage(command)
         case AdminOpcode.asynchronousEventRequest:
             if !events.isEmpty { return NVMeCompletion(result: UInt64(events.removeFirst())) }
             eventRequests.append(command.identifier)
@@ -34,6 +38,13 @@ extension SoftEngine {
             let given = UInt64(options.queuePairLimit - 1)
             return NVMeCompletion(result: given << 16 | given)
         case 0x0B: return NVMeCompletion()
+        case 0x0F: return NVMeCompletion(status: setKeepAlive(command[11]))
+        case 0x16:
+            guard let first = pieces(of: command, byteCount: 512)?.first else {
+                return NVMeCompletion(status: .dataTransferError)
+            }
+            namesRetryDelays = first.load(UInt8.self, at: 0) == 1
+            return NVMeCompletion()
         default: return NVMeCompletion(status: .invalidField)
         }
     }
@@ -44,6 +55,7 @@ extension SoftEngine {
         var data = DataWriter(byteCount: byteCount)
         switch command[10] & 0xFF {
         case 1, 2: break
+        case 6: data.put(selfTest, at: 0)
         case 4:
             for (index, id) in changedNamespaces.sorted().enumerated() where 4 * index + 4 <= byteCount {
                 data.put(id, at: 4 * index)
@@ -83,10 +95,17 @@ extension SoftEngine {
         data.put(UInt16(0x1B36), at: 0)
         data.put(options.serialNumber, at: 4, count: 20)
         data.put(options.modelNumber, at: 24, count: 40)
-        data.put("1.0", at: 64, count: 8)
+        data.put(firmware.revision, at: 64, count: 8)
         data.put(options.transferPageShift, at: 77)
         data.put(UInt32(0x0001_0400), at: 80)
-        data.put(UInt16(options.hasDoorbellBuffers ? 0x100 : 0), at: 256)
+        for (index, delay) in options.retryDelays.prefix(3).enumerated() { data.put(delay, at: 128 + 2 * index) }
+        // Format, firmware, namespaces, self-test.
+        data.put(UInt16(0x1E | (options.hasDoorbellBuffers ? 0x100 : 0)), at: 256)
+        // Two slots; pieces of 4 KiB.
+        data.put(UInt8(2 << 1), at: 260)
+        data.put(UInt8(1), at: 319)
+        data.put(options.keepAliveGranularity, at: 320)
+        data.put(UInt32(7), at: 328)
         // Attributes of namespaces are told of.
         data.put(UInt32(0x100), at: 92)
         data.put(UInt8(3), at: 258)

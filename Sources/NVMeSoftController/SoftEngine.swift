@@ -23,8 +23,10 @@ final class SoftEngine {
     let mapper = SoftMapper()
     var poller: Poller?
     var namespaces: [UInt32: SoftNamespace] = [:]
+    /// Made, and attached to no controller.
+    var unattached: [UInt32: SoftNamespace] = [:]
     private let memory: MemoryRegion
-    private let clock: ReactorClock
+    let clock: ReactorClock
     private var isEnabled = false
     private var readyChange: (at: UInt64, to: Bool)?
     var submissions: [Int: Queue] = [:]
@@ -39,6 +41,13 @@ final class SoftEngine {
     private var delayed: [Delayed] = []
     /// Where the host keeps shadow doorbells and their events.
     var shadows: (values: UInt64, events: UInt64)?
+    var firmware = SoftFirmware()
+    /// What the log page of self-tests says: which is under way.
+    var selfTest: UInt8 = 0
+    /// The host knows what a retry delay is.
+    var namesRetryDelays = false
+    /// When the host was last known to be there, and how long it may be silent.
+    var keepAlive: (last: UInt64, ticks: UInt64)?
     private var isBroken = false
     private var isGone = false
 
@@ -82,6 +91,7 @@ final class SoftEngine {
         }
         if isEnabled, !isBroken {
             result = .pending
+            if let keepAlive, clock.now() &- keepAlive.last > keepAlive.ticks { breakDown() }
             if endDelayed() { result = .busy }
             for id in submissions.keys.sorted() where work(id) { result = .busy }
         }
@@ -108,6 +118,9 @@ final class SoftEngine {
         submissions = [:]
         completions = [:]
         shadows = nil
+        keepAlive = nil
+        namesRetryDelays = false
+        firmware.activate()
         eventRequests = []
     }
 

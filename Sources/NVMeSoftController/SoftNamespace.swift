@@ -51,6 +51,11 @@ final class SoftNamespace {
             from: Int(start) * options.metadataByteCount, count: Int(count) * options.metadataByteCount)
     }
 
+    /// The formats that it can have: the one that it has, and blocks of 512 and of 4,096 bytes without metadata.
+    static func formats(_ options: SoftNamespaceOptions) -> [(dataByteCount: Int, metadataByteCount: Int)] {
+        [(options.dataByteCount, options.metadataByteCount), (512, 0), (4096, 0)]
+    }
+
     /// The answer to Identify, CNS 0.
     func identity() -> DataWriter {
         var data = DataWriter(byteCount: 4096)
@@ -63,8 +68,11 @@ final class SoftNamespace {
         // Deallocated blocks read as zeros.
         data.put(UInt8(1), at: 33)
         data.put(options.optimalBoundaryBlockCount, at: 46)
-        let shift = UInt32(options.dataByteCount.trailingZeroBitCount)
-        data.put(UInt32(options.metadataByteCount) | shift << 16, at: 128)
+        for (index, format) in Self.formats(options).enumerated() {
+            let shift = UInt32(format.dataByteCount.trailingZeroBitCount)
+            data.put(UInt32(format.metadataByteCount) | shift << 16, at: 128 + 4 * index)
+        }
+        data.put(UInt8(Self.formats(options).count - 1), at: 25)
         return data
     }
 }

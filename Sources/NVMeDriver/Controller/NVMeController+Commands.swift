@@ -165,6 +165,54 @@ extension NVMeController {
         pairLimit = min(Int(given & 0xFFFF) + 1, Int(given >> 16) + 1, Int(wanted) + 1)
     }
 
+    /// Feature 16h: what the host can deal with. Without it the controller names no retry delays, and no formats beyond
+    /// the sixteenth.
+    func agreeOnBehavior() async throws(NVMeError) {
+        let namesDelays = identity.retryDelays.contains { $0 != 0 }
+        if !namesDelays && !identity.hasExtendedFormats { return }
+        var buffer = await reactor.local.buffer(byteCount: 512)
+        buffer.fill(with: 0)
+        buffer.store(UInt8(namesDelays ? 1 : 0), at: 0)
+        buffer.store(UInt8(identity.hasExtendedFormats ? 1 : 0), at: 2)
+        var command = SubmissionQueueEntry(opcode: AdminOpcode.setFeatures)
+        command.cdw10 = 0x16
+        try await allowingRefusal("host behavior") { () async throws(NVMeError) in
+            try await execute(command, data: &buffer)
+        }
+    }
+
+    /// Feature 0Fh, where there is a timer.
+    func agreeOnKeepAlive() async throws(NVMeError) {
+        keepAlivePeriods = nil
+        let granularity = Int64(identity.keepAliveGranularity), timeout = options.keepAliveTimeout
+        if granularity == 0 || timeout <= .zero { return }
+        let milliseconds = timeout.periods * 100, steps = (milliseconds + granularity - 1) / granularity
+        try await allowingRefusal("keep-alive timer") { () async throws(NVMeError) in
+            try await setFeature(0x0F, to: UInt32(clamping: steps * granularity))
+            keepAlivePeriods = (max(1, timeout.periods / 2), max(1, timeout.periods / 2))
+        }
+    }
+
+    /// Called once in a period of the scan: a Keep Alive command (section 5.18) when it is time.
+    func keepAlive() {
+        guard let (all, left) = keepAlivePeriods else { return }
+        keepAlivePeriods = (all, left > 1 ? left - 1 : all)
+        if left > 1 { return }
+        Task(executorPreference: reactor.taskExecutor) {
+            _ = try? await self.execute(SubmissionQueueEntry(opcode: AdminOpcode.keepAlive))
+        }
+    }
+
+    /// What the driver can do without: a refusal by the controller is logged.
+    private func allowingRefusal(_ what: String, _ body: () async throws(NVMeError) -> Void) async throws(NVMeError) {
+        do throws(NVMeError) {
+            try await body()
+        } catch {
+            if error.code != .commandFailed { throw error }
+            logger.notice("\(name): no \(what): \(error)")
+        }
+    }
+
     // MARK: Log pages
 
     /// `byteCount` bytes of a log page (section 5.16) from `offset` on; both multiples of 4.

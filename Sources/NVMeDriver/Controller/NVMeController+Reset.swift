@@ -107,8 +107,9 @@ extension NVMeController {
     func startAdmin() async {
         admin.pair.overdueLimit = UInt32(clamping: options.adminTimeout.periods)
         admin.pair.overdue = { [weak self, limit = options.adminTimeout] command, count in
-            // What ends only when something happens may take as long as that.
-            if count > 0 || command.opcode == AdminOpcode.asynchronousEventRequest { return }
+            // What ends only when something happens may take as long as that, and to format takes its time.
+            let mayTakeLong = [AdminOpcode.asynchronousEventRequest, AdminOpcode.formatNVM].contains(command.opcode)
+            if count > 0 || mayTakeLong { return }
             self?.assumeIsolated { $0.adminIsOverdue(command, limit) }
         }
         let admin = ReactorConfined(admin), name = name
@@ -120,6 +121,7 @@ extension NVMeController {
     /// Ten times a second: has it gone, has it failed.
     private func watch() {
         admin.pair.scan()
+        if state == .ready { keepAlive() }
         let status = ControllerStatus(rawValue: transport.registers.load32(RegisterOffset.status))
         let isGone = status.isGone || transport.isRemoved
         if isComingUp {

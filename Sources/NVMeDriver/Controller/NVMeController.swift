@@ -28,6 +28,9 @@ public actor NVMeController {
         public var usesInterrupts = false
         /// Whether commands that a reset interrupts are given again after it; otherwise they end as aborted.
         public var resumesAfterReset = false
+        /// How long a controller with a keep-alive timer waits for a sign of life before it gives the host up; half as
+        /// often it is given one. Zero: never.
+        public var keepAliveTimeout = Duration.seconds(10)
         /// Whether doorbells in memory are used where the controller has them: emulated ones do, and save most exits.
         public var usesShadowDoorbells = true
         public var logger = Logger(label: "swift-bdev.nvme")
@@ -85,6 +88,8 @@ public actor NVMeController {
     var pairLimit = 0
     /// By vector; empty: completions are polled for.
     var interruptEvents: [FileDescriptor] = []
+    /// Periods of the scan between signs of life, and to the next one; nil: the controller wants none.
+    var keepAlivePeriods: (all: Int64, left: Int64)?
     var shadowDoorbells: ShadowDoorbells?
     var eventRequests: EventRequests?
     var eventHandler: (@Sendable (NVMeEvent) -> Void)?
@@ -164,6 +169,8 @@ public actor NVMeController {
         identity = try await identifyController()
         admin.pair.retryDelays = retryDelays
         try await agreeOnQueues()
+        try await agreeOnBehavior()
+        try await agreeOnKeepAlive()
         try await agreeOnShadowDoorbells()
         try enableInterrupts()
         if eventRequests == nil { namespaces = try await identifyNamespaces() } else { try await rescan() }

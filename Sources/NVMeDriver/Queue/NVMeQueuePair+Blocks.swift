@@ -5,7 +5,8 @@ public import Reactors
 // All of them check the range before anything is given to the controller, and throw `outOfRange` or `misaligned` then;
 // after that `commandFailed` with the controller's status, or `aborted` when a reset came first. When the task is
 // cancelled, which is noticed within 100 ms, the controller is asked to abort the command; the call returns when it has
-// ended, as `aborted` unless it was done before. Cost: one suspension, no allocation; a share of one doorbell write for each turn.
+// ended, as `aborted` unless it was done before. Cost: one suspension, no allocation; a share of one doorbell write for
+// each turn.
 extension NVMeQueuePair {
     /// What is asked of a command besides its blocks.
     public struct BlockOptions: OptionSet, Sendable {

@@ -16,7 +16,7 @@ extension NVMeQueuePair {
         if new.byteCount != byteCount || byteCount % namespace.blockByteCount != 0 {
             throw NVMeError(
                 .misaligned,
-                "\(byteCount) and \(new.byteCount) bytes are not the same number of blocks of \(namespace.blockByteCount)"
+                "\(byteCount) and \(new.byteCount) bytes are not as many blocks of \(namespace.blockByteCount) bytes"
             )
         }
         if !canFuse {
@@ -38,8 +38,8 @@ extension NVMeQueuePair {
     /// Whether two commands have room side by side.
     public var canFuse: Bool { inFlightLimit >= 2 }
 
-    /// Gives two commands that are one operation. As ``submit(_:data:metadata:client:token:)``, but for the client: it is
-    /// told twice with the same token, of the first and of the second. Traps unless ``canFuse``.
+    /// Gives two commands that are one operation. As ``submit(_:data:metadata:client:token:)``, but for the client: it
+    /// is told twice with the same token, of the first and of the second. Traps unless ``canFuse``.
     ///
     /// When the first fails the second ends with `NVMeStatus.abortedByFailedFused`. Neither is retried, and neither
     /// goes on after a reset.

@@ -37,6 +37,8 @@ public struct IdentifyController: Hashable, Sendable {
     public var asynchronousEvents: UInt32 { reader.double(92) }
     /// CTRATT.
     public var attributes: UInt32 { reader.double(96) }
+    /// CTRATT bit 15: there may be more than 16 LBA formats.
+    public var hasExtendedFormats: Bool { attributes & 1 << 15 != 0 }
     /// FGUID.
     public var globalID: [UInt8] { reader.array(112..<128) }
     /// CRDT1 to CRDT3, in units of 100 ms.
@@ -70,6 +72,8 @@ public struct IdentifyController: Hashable, Sendable {
     public var unallocatedByteCount: UInt64 { reader.quad(296) }
     /// KAS in milliseconds: the granularity of the keep-alive timer; 0: there is none.
     public var keepAliveGranularity: Int { Int(reader.word(320)) * 100 }
+    /// FWUG: what pieces of a firmware image are multiples of, in units of 4 KiB; 0: not said, or no restriction.
+    public var firmwareGranularity: UInt8 { reader.byte(319) == 0xFF ? 0 : reader.byte(319) }
     /// SANICAP.
     public var sanitizeCapabilities: UInt32 { reader.double(328) }
     /// ANATT in seconds, ANACAP, ANAGRPMAX, NANAGRPID.
