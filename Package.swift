@@ -79,6 +79,34 @@ let examples: [Target] = [
     .executableTarget(
         name: "hello-bdev", dependencies: ["Bdev", "MallocBdev", "Reactors"], path: "Examples/HelloBdev",
         exclude: ["README.md"]),
+    .target(
+        name: "NVMeTools",
+        dependencies: [
+            "NVMeDriver", "NVMeSoftController", "Reactors",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            .product(name: "SystemPackage", package: "swift-system"),
+        ],
+        path: "Examples/NVMeTools"),
+    .executableTarget(
+        name: "hello-nvme", dependencies: ["NVMeDriver", "NVMeSoftController", "Reactors"], path: "Examples/HelloNVMe",
+        exclude: ["README.md"]),
+    .executableTarget(
+        name: "nvme-identify",
+        dependencies: [
+            "NVMeDriver", "NVMeSoftController", "NVMeTools", "Reactors",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            .product(name: "Logging", package: "swift-log"),
+        ],
+        path: "Examples/NVMeIdentify", exclude: ["README.md"]),
+    .executableTarget(
+        name: "nvme-perf",
+        dependencies: [
+            "Bdev", "NVMeDriver", "NVMeSoftController", "NVMeTools", "Reactors",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            .product(name: "Logging", package: "swift-log"),
+            .product(name: "SystemPackage", package: "swift-system"),
+        ],
+        path: "Examples/NVMePerf", exclude: ["README.md"]),
     .executableTarget(
         name: "numa-pinning", dependencies: ["Bdev", "MallocBdev", "Reactors"], path: "Examples/NUMAPinning",
         exclude: ["README.md"]),
