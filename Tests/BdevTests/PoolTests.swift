@@ -61,6 +61,60 @@ struct PoolTests {
         }
     }
 
+    @Test func `a batch waits in turn for the requests it lacks`() throws {
+        try simulate { here, scene in
+            scene.device.pace = .held
+            try await scene.withChannel { channel in
+                let handler = RecordingHandler()
+                for tag in 0..<Self.capacity - 2 {
+                    try channel.engine.submit(.flush, at: .block(0), count: .blocks(0), tag: tag, handler: handler)
+                }
+                let batches = (0..<2).map { _ in
+                    Task(executorPreference: here.reactor.taskExecutor) { await channel.readBatch(count: 6) }
+                }
+                for _ in 0..<10 { await channel.reactor.local.yield() }
+                #expect(scene.device.submissionCount == Int(Self.capacity))
+                // One comes back, one goes out.
+                scene.device.complete()
+                while scene.device.submissionCount == Int(Self.capacity) { await channel.reactor.local.yield() }
+                for _ in 0..<10 { await channel.reactor.local.yield() }
+                #expect(scene.device.submissionCount == Int(Self.capacity) + 1)
+                while scene.device.submissionCount < Int(Self.capacity) + 10 {
+                    if scene.device.inside > 0 { scene.device.complete() }
+                    await channel.reactor.local.yield()
+                }
+                scene.device.completeAllFromTheEnd()
+                for batch in batches {
+                    let result = await batch.value
+                    #expect(result.code == nil)
+                    #expect(result.statuses == Array(repeating: .success, count: 6))
+                }
+                #expect(handler.completions.count == Int(Self.capacity) - 2)
+            }
+        }
+    }
+
+    @Test func `a cancelled batch that waits for requests ends once what it submitted has`() throws {
+        try simulate { here, scene in
+            scene.device.pace = .held
+            try await scene.withChannel { channel in
+                let handler = RecordingHandler()
+                for tag in 0..<Self.capacity - 2 {
+                    try channel.engine.submit(.flush, at: .block(0), count: .blocks(0), tag: tag, handler: handler)
+                }
+                let batch = Task(executorPreference: here.reactor.taskExecutor) { await channel.readBatch(count: 6) }
+                while scene.device.submissionCount < Int(Self.capacity) { await channel.reactor.local.yield() }
+                batch.cancel()
+                try await channel.reactor.local.sleep(for: .milliseconds(30))
+                scene.device.completeAllFromTheEnd()
+                let result = await batch.value
+                #expect(result.code == .aborted)
+                #expect(result.statuses.suffix(4) == Array(repeating: .aborted, count: 4))
+                #expect(scene.device.submissionCount == Int(Self.capacity))
+            }
+        }
+    }
+
     @Test func `a queue of sixty thousand refused requests is worked off without running out of stack`() throws {
         try simulate { here, scene in
             try await scene.withChannel { channel in

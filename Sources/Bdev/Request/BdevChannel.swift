@@ -126,12 +126,15 @@ public import Reactors
 
     /// Submits every I/O of `batch` and returns when all are complete.
     ///
-    /// Cost: at most one suspension for the whole batch, no allocation.
+    /// Cost: at most one suspension for the whole batch, no allocation; more when all of the reactor's requests are in
+    /// use: the rest of the batch waits for one in turn then, and ends as aborted when the task is cancelled meanwhile.
     ///
     /// - Throws: the first failure; the others, and all successes, are in the batch's statuses.
     public func perform(_ batch: inout IOBatch) async throws(BdevError) {
         if batch.count == 0 { return }
-        let refusal = batch.submit(to: parts.face)
+        unsafe batch.control.pointee.remaining = batch.count
+        var (next, refusal) = batch.submit(from: 0, to: parts.face)
+        if next < batch.count { await submitInTurn(&batch, from: &next, &refusal) }
         if unsafe batch.control.pointee.remaining > 0 {
             let spot = loop.value.makeSpot()
             unsafe batch.control.pointee.spot = spot
@@ -145,6 +148,24 @@ public import Reactors
         if let refusal { throw refusal }
         if let (index, status) = batch.firstFailure() {
             throw parts.core.error(status, "I/O \(index) of a batch of \(batch.count) failed")
+        }
+    }
+
+    /// Submits the rest of a batch as requests come back, until there is none or the task is cancelled.
+    @inline(never)
+    private func submitInTurn(_ batch: inout IOBatch, from next: inout Int, _ refusal: inout BdevError?) async {
+        while next < batch.count {
+            do {
+                let (reached, refused) = try await parts.pool.takeInTurn(for: parts.core.bdev) {
+                    () throws(BdevError) in batch.submit(from: next, to: parts.face)
+                }
+                next = reached
+                if refusal == nil { refusal = refused }
+            } catch {
+                batch.giveUp(from: next)
+                if refusal == nil { refusal = error }
+                return
+            }
         }
     }
 

@@ -105,14 +105,16 @@ public import Reactors
 
     // MARK: Performing
 
-    /// Submits every entry. An entry that a check refuses gets its status at once, and the first such refusal is
-    /// returned.
+    /// Submits the entries from `first` on for as long as requests are to be had. An entry that a check refuses gets its
+    /// status at once.
+    ///
+    /// - Returns: the first entry that was not submitted, and the first refusal by a check.
     @inline(__always)
-    mutating func submit(to channel: EngineChannel) -> BdevError? {
+    mutating func submit(from first: Int, to channel: EngineChannel) -> (next: Int, refusal: BdevError?) {
         var refusal: BdevError?
-        unsafe control.pointee.remaining = count
         let core = channel.core
-        for index in 0..<count {
+        for index in first..<count {
+            if core.pool.isExhausted { return (index, refusal) }
             do {
                 let slot = unsafe try slot(index, channel)
                 unsafe slot.pointee.batch = control
@@ -128,7 +130,13 @@ public import Reactors
                 if refusal == nil { refusal = error }
             }
         }
-        return refusal
+        return (count, refusal)
+    }
+
+    /// The entries from `first` on will not be submitted.
+    func giveUp(from first: Int) {
+        for index in first..<count { unsafe entries[index].status = .aborted }
+        unsafe control.pointee.remaining -= count - first
     }
 
     @inline(__always)
