@@ -20,6 +20,8 @@ final class Load {
         /// Its first block.
         let block: UInt64
         let isRead: Bool
+        /// When it was given, in ticks.
+        let start: UInt64
     }
 
     /// I/Os in flight at most.
@@ -45,7 +47,6 @@ final class Load {
     private var hasBegun = false
     private var isWarm = false
     private var end: UInt64 = 0
-    private var started: [UInt64]
 
     // What.
     private var remaining: UInt64
@@ -82,7 +83,6 @@ final class Load {
         place = UInt64(index) &* 7919 % places
         warmUp = local.loop.clock.ticks(plan.warmUp)
         duration = plan.duration.map(local.loop.clock.ticks)
-        started = Array(repeating: 0, count: depth)
         remaining = ioCount ?? .max
     }
 
@@ -112,19 +112,15 @@ final class Load {
 
     // MARK: I/O
 
-    /// The next one of a slot; nil: there are no more.
+    /// The next one; nil: there are no more.
     @inline(__always)
-    func next(_ slot: Int) -> IO? {
+    func next() -> IO? {
         if remaining == 0 { return nil }
         remaining &-= 1
         inFlight &+= 1
-        started[slot] = now
-        if !isRandom {
-            place = place &+ 1 == places ? 0 : place &+ 1
-            return IO(block: place &* blocks, isRead: readShare >> 32 != 0 || draw() >> 32 < readShare)
-        }
-        let block = draw().multipliedFullWidth(by: places).high &* blocks
-        return IO(block: block, isRead: readShare >> 32 != 0 || draw() >> 32 < readShare)
+        if !isRandom { place = place &+ 1 == places ? 0 : place &+ 1 }
+        let place = isRandom ? draw().multipliedFullWidth(by: places).high : place
+        return IO(block: place &* blocks, isRead: readShare >> 32 != 0 || draw() >> 32 < readShare, start: now)
     }
 
     /// The next 64 random bits: xorshift64, Marsaglia 2003.
@@ -136,10 +132,10 @@ final class Load {
         return random
     }
 
-    /// One has ended well.
+    /// One has ended well. `start`: the low 48 bits of its own will do.
     @inline(__always)
-    func succeeded(_ slot: Int) {
-        let latency = now &- started[slot]
+    func succeeded(since start: UInt64) {
+        let latency = (now &- start) & 0xFFFF_FFFF_FFFF
         completed &+= 1
         sum &+= latency
         if latency < minimum { minimum = latency }

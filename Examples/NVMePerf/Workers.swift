@@ -35,8 +35,8 @@ final class NVMeWorker: NVMeClient {
     private let buffers: [IOMemory]
     /// Empty: there is none, or it lies behind the data.
     private let metadata: [IOMemory]
-    private var read: SubmissionQueueEntry
-    private var write: SubmissionQueueEntry
+    private let read: SubmissionQueueEntry
+    private let write: SubmissionQueueEntry
 
     init(
         _ load: Load, _ pair: NVMeQueuePair, _ namespace: NVMeNamespace, blocks: Int, name: String,
@@ -52,11 +52,14 @@ final class NVMeWorker: NVMeClient {
         regions = [data.region] + [apart?.region].compactMap { $0 }
         buffers = data.memories(load.depth)
         metadata = apart?.memories(load.depth) ?? []
-        read = SubmissionQueueEntry(opcode: IOOpcode.read, namespaceID: namespace.id)
-        read.cdw12 = UInt32(blocks - 1)
-        if forcesUnitAccess { read.cdw12 |= NVMeQueuePair.BlockOptions.forceUnitAccess.rawValue }
-        write = SubmissionQueueEntry(opcode: IOOpcode.write, namespaceID: namespace.id)
-        write.cdw12 = read.cdw12
+        func command(_ opcode: UInt8) -> SubmissionQueueEntry {
+            var command = SubmissionQueueEntry(opcode: opcode, namespaceID: namespace.id)
+            command.cdw12 = UInt32(blocks - 1)
+            if forcesUnitAccess { command.cdw12 |= NVMeQueuePair.BlockOptions.forceUnitAccess.rawValue }
+            return command
+        }
+        read = command(IOOpcode.read)
+        write = command(IOOpcode.write)
         super.init()
         pair.add(self)
     }
@@ -65,10 +68,11 @@ final class NVMeWorker: NVMeClient {
 
     @inline(__always)
     private func submit(_ slot: Int) {
-        guard let io = load.next(slot) else { return load.endIfIdle() }
+        guard let io = load.next() else { return load.endIfIdle() }
         var command = io.isRead ? read : write
         command.startBlock = io.block
-        let token = UInt64(truncatingIfNeeded: slot)
+        // The slot in the lowest 16 bits, the time above.
+        let token = UInt64(truncatingIfNeeded: slot) | io.start << 16
         let isAccepted: Bool
         if metadata.isEmpty {
             isAccepted = pair.submit(command, data: buffers[slot], client: self, token: token)
@@ -80,10 +84,12 @@ final class NVMeWorker: NVMeClient {
     }
 
     override func commandCompleted(token: UInt64, _ completion: NVMeCompletion) {
-        let slot = Int(truncatingIfNeeded: token)
-        if completion.status.isSuccess { load.succeeded(slot) } else { load.failed("\(name): \(completion.status)") }
-        submit(slot)
+        if completion.status.isSuccess { load.succeeded(since: token >> 16) } else { failed(completion.status) }
+        submit(Int(truncatingIfNeeded: token & 0xFFFF))
     }
+
+    @inline(never)
+    private func failed(_ status: NVMeStatus) { load.failed("\(name): \(status)") }
 }
 
 /// Keeps a block device of the kernel busy through the reactor's ring, with registered buffers and a registered file.
@@ -95,6 +101,7 @@ final class FileWorker: RingClient {
     private let blockByteCount: UInt64
     private let region: MemoryRegion
     private let buffers: [IOMemory]
+    private var started: [UInt64]
 
     init(_ load: Load, _ ring: Ring, _ file: BlockFile, byteCount: Int, on reactor: Reactor) throws {
         self.load = load
@@ -105,6 +112,7 @@ final class FileWorker: RingClient {
         let made = try Buffers(count: load.depth, byteCount: byteCount, on: reactor)
         region = made.region
         buffers = made.memories(load.depth)
+        started = Array(repeating: 0, count: load.depth)
         super.init()
         _ = ring.register(region)
         ring.add(self)
@@ -113,7 +121,8 @@ final class FileWorker: RingClient {
     func begin() { for slot in 0..<load.depth { submit(slot) } }
 
     private func submit(_ slot: Int) {
-        guard let io = load.next(slot) else { return load.endIfIdle() }
+        guard let io = load.next() else { return load.endIfIdle() }
+        started[slot] = io.start
         let token = UInt64(truncatingIfNeeded: slot), offset = Int64(io.block * blockByteCount)
         let isAccepted =
             io.isRead
@@ -125,7 +134,7 @@ final class FileWorker: RingClient {
     override func ringCompleted(token: UInt64, result: Int32) {
         let slot = Int(truncatingIfNeeded: token)
         if Int(result) == buffers[slot].byteCount {
-            load.succeeded(slot)
+            load.succeeded(since: started[slot])
         } else {
             load.failed("\(path): \(result < 0 ? "\(Errno(rawValue: -result))" : "moved \(result) bytes only")")
         }
