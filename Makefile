@@ -57,6 +57,11 @@ vm-test-fast: ## The part of it that takes three minutes
 	$(SWIFT) build --build-tests -j $(JOBS)
 	@Scripts/vm-test --fast
 
+.PHONY: vm-bench
+vm-bench: ## Count the NVMe driver's instructions, and measure it beside the kernel's driver in the guest
+	@Scripts/setup build bench vm
+	@Benchmarks/nvme.py $(ARGS)
+
 .PHONY: lint
 lint: ## Check the formatting (swift-format, strict) and the rules of the code (Tests/LintTests)
 	@Scripts/setup build

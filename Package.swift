@@ -65,7 +65,7 @@ let libraries: [Target] = [
         path: "Sources/Control/BdevConfiguration"),
 ]
 
-/// What a user would copy, and bdevperf: the public products only.
+/// What a user would copy, and bdevperf: the public products only. nvme-perf uses the package's own clock and ring, too.
 let examples: [Target] = [
     .executableTarget(
         name: "bdevperf",
@@ -79,6 +79,34 @@ let examples: [Target] = [
     .executableTarget(
         name: "hello-bdev", dependencies: ["Bdev", "MallocBdev", "Reactors"], path: "Examples/HelloBdev",
         exclude: ["README.md"]),
+    .target(
+        name: "NVMeTools",
+        dependencies: [
+            "NVMeDriver", "NVMeSoftController", "Reactors",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            .product(name: "SystemPackage", package: "swift-system"),
+        ],
+        path: "Examples/NVMeTools"),
+    .executableTarget(
+        name: "hello-nvme", dependencies: ["NVMeDriver", "NVMeSoftController", "Reactors"], path: "Examples/HelloNVMe",
+        exclude: ["README.md"]),
+    .executableTarget(
+        name: "nvme-identify",
+        dependencies: [
+            "NVMeDriver", "NVMeSoftController", "NVMeTools", "Reactors",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            .product(name: "Logging", package: "swift-log"),
+        ],
+        path: "Examples/NVMeIdentify", exclude: ["README.md"]),
+    .executableTarget(
+        name: "nvme-perf",
+        dependencies: [
+            "Bdev", "NVMeDriver", "NVMeSoftController", "NVMeTools", "Reactors",
+            .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            .product(name: "Logging", package: "swift-log"),
+            .product(name: "SystemPackage", package: "swift-system"),
+        ],
+        path: "Examples/NVMePerf", exclude: ["README.md"]),
     .executableTarget(
         name: "numa-pinning", dependencies: ["Bdev", "MallocBdev", "Reactors"], path: "Examples/NUMAPinning",
         exclude: ["README.md"]),
@@ -120,13 +148,16 @@ let tests: [Target] = [
     .testTarget(
         name: "NVMeDriverTests",
         dependencies: [
-            "Bdev", "BdevConformance", "CLinux", "NVMeBdev", "NVMeDriver", "NVMeSoftController", "Reactors",
-            "SimulatedReactors", .product(name: "SystemPackage", package: "swift-system"),
+            "Bdev", "BdevConformance", "CLinux", "CMallocCount", "NVMeBdev", "NVMeDriver", "NVMeSoftController",
+            "Reactors", "SimulatedReactors", .product(name: "SystemPackage", package: "swift-system"),
         ]),
     // Does something only in the guest that `make vm-test` starts.
     .testTarget(
         name: "VMTests",
-        dependencies: ["NVMeDriver", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
+        dependencies: [
+            "NVMeDriver", "Reactors", "hello-nvme", "nvme-identify", "nvme-perf",
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
@@ -136,7 +167,11 @@ let tests: [Target] = [
             "Bdev", "BdevConfiguration", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev",
             "Reactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
         ]),
-    .testTarget(name: "ExampleTests", dependencies: ["bdevperf", "hello-bdev", "numa-pinning", "swift-service"]),
+    .testTarget(
+        name: "ExampleTests",
+        dependencies: [
+            "bdevperf", "hello-bdev", "hello-nvme", "numa-pinning", "nvme-identify", "nvme-perf", "swift-service",
+        ]),
     .testTarget(
         name: "ModuleTests",
         dependencies: [

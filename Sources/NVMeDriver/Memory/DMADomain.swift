@@ -93,7 +93,7 @@ package final class DMADomain: Sendable {
 /// What one queue pair knows of the domain: the address of each arena, in one load.
 ///
 /// Arenas are never used twice in a process, so that what is kept of one that is gone harms nobody.
-package struct TranslationTable {
+package final class TranslationTable {
     /// By arena: what to add to an address of this process. 0: not known yet.
     private var offsets: [UInt64] = []
     private let domain: DMADomain
@@ -103,7 +103,7 @@ package struct TranslationTable {
     /// Where the device finds `memory`; nil when it cannot be made to: memory of no region, or one that cannot be
     /// mapped.
     @inline(__always)
-    package mutating func address(of memory: IOMemory) -> IOVA? {
+    package func address(of memory: IOMemory) -> IOVA? {
         let arena = Int(memory.arena)
         if arena < offsets.count {
             let offset = offsets[arena]
@@ -113,14 +113,17 @@ package struct TranslationTable {
     }
 
     @inline(never)
-    private mutating func lookUp(_ memory: IOMemory) -> IOVA? {
+    private func lookUp(_ memory: IOMemory) -> IOVA? {
         guard memory.arena != 0, let region = MemoryRegion.find(arena: memory.arena),
             let start = try? domain.map(region)
         else { return nil }
         let offset = start.rawValue &- region.memory(from: 0, count: 0).address
         let arena = Int(memory.arena)
-        if offsets.count <= arena { offsets += Array(repeating: 0, count: arena + 1 - offsets.count) }
-        offsets[arena] = offset
+        // A copy is changed: an array that calls change in place is checked for exclusive access at each look-up.
+        var known = offsets
+        if known.count <= arena { known += Array(repeating: 0, count: arena + 1 - known.count) }
+        known[arena] = offset
+        offsets = known
         return IOVA(memory.address &+ offset)
     }
 }

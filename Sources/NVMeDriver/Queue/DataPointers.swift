@@ -18,11 +18,11 @@ struct DataPointers {
     let hasSGL: Bool
     /// SGL addresses and lengths are multiples of 4.
     let needsAlignedSGL: Bool
-    var table: TranslationTable
+    let table: TranslationTable
 
     /// One stretch of memory.
     @inline(__always)
-    mutating func set(_ data: IOMemory, for slot: Int, in memory: QueueMemory) -> DataPointerError? {
+    func set(_ data: IOMemory, for slot: Int, in memory: QueueMemory) -> DataPointerError? {
         guard let address = table.address(of: data) else { return .unreachable }
         return setPages(address, data.byteCount, for: slot, in: memory)
     }
@@ -76,7 +76,7 @@ struct DataPointers {
 
     /// Several stretches, one after the other: PRP entries where all borders between them lie at borders of pages,
     /// otherwise an SGL where the controller takes one.
-    mutating func set(_ data: [IOMemory], for slot: Int, in memory: QueueMemory) -> DataPointerError? {
+    func set(_ data: [IOMemory], for slot: Int, in memory: QueueMemory) -> DataPointerError? {
         if data.count == 1 { return set(data[0], for: slot, in: memory) }
         if let error = setPages(data, for: slot, in: memory) {
             if error != .misaligned || !hasSGL { return error }
@@ -85,7 +85,7 @@ struct DataPointers {
         return nil
     }
 
-    private mutating func setPages(_ data: [IOMemory], for slot: Int, in memory: QueueMemory) -> DataPointerError? {
+    private func setPages(_ data: [IOMemory], for slot: Int, in memory: QueueMemory) -> DataPointerError? {
         let mask = UInt64(pageByteCount - 1)
         var count = 0
         for (index, piece) in data.enumerated() {
@@ -111,7 +111,7 @@ struct DataPointers {
         return nil
     }
 
-    private mutating func setDescriptors(
+    private func setDescriptors(
         _ data: [IOMemory], for slot: Int, in memory: QueueMemory
     ) -> DataPointerError? {
         if data.count > QueueMemory.descriptorCount { return .tooLong }
@@ -127,7 +127,7 @@ struct DataPointers {
     }
 
     /// The metadata, one stretch at a multiple of 4 bytes.
-    mutating func setMetadata(_ metadata: IOMemory, for slot: Int, in memory: QueueMemory) -> DataPointerError? {
+    func setMetadata(_ metadata: IOMemory, for slot: Int, in memory: QueueMemory) -> DataPointerError? {
         guard let address = table.address(of: metadata) else { return .unreachable }
         if address.rawValue & 3 != 0 { return .misaligned }
         memory[slot].command.metadataPointer = address.rawValue

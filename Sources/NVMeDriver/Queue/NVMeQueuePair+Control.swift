@@ -37,6 +37,7 @@ extension NVMeQueuePair {
         state = .disconnected
         doorbells = nil
         needsDoorbell = false
+        unacknowledged = 0
         for slot in 0..<memory.slotCount {
             switch memory[slot].state {
             // Two that are one operation would not stay side by side.
@@ -171,9 +172,13 @@ extension NVMeQueuePair {
     public func inject(_ injection: ErrorInjection) {
         removeInjections(opcode: injection.opcode)
         if injection.count > 0 { injections.append(injection) }
+        hasInjections = !injections.isEmpty
     }
 
-    public func removeInjections(opcode: UInt8) { injections.removeAll { $0.opcode == opcode } }
+    public func removeInjections(opcode: UInt8) {
+        injections.removeAll { $0.opcode == opcode }
+        hasInjections = !injections.isEmpty
+    }
 
     func inject(_ slot: Int) -> Bool {
         let opcode = memory[slot].command.opcode
@@ -181,6 +186,7 @@ extension NVMeQueuePair {
         fail(slot, injections[index].status)
         injections[index].count -= 1
         if injections[index].count == 0 { injections.remove(at: index) }
+        hasInjections = !injections.isEmpty
         return true
     }
 }

@@ -49,7 +49,7 @@ extension NVMeQueuePair {
         data secondData: IOMemory, client: NVMeClient, token: UInt64
     ) -> Bool {
         precondition(canFuse, "a queue with room for one command cannot hold two that are one operation")
-        let isInTurn = refused.isEmpty || serving === client
+        let isInTurn = !hasRefused || serving === client
         if !isInTurn || firstFree < 0 || memory[Int(firstFree)].next < 0 {
             _ = refuse(client)
             return false
@@ -66,7 +66,7 @@ extension NVMeQueuePair {
             fail(slots.0, .abortedByMissingFused)
             return fail(slots.1, error)
         }
-        if !injections.isEmpty {
+        if hasInjections {
             if inject(slots.0) {
                 fail(slots.1, .abortedByFailedFused)
                 return true

@@ -1,4 +1,16 @@
+// What others see of a pair.
 extension NVMeQueuePair {
+    public var statistics: Statistics { counters }
+    public internal(set) var state: State {
+        get { connection }
+        set { connection = newValue }
+    }
+    /// Commands in the queue, and those that wait for room in it.
+    public internal(set) var outstanding: Int {
+        get { commandCount }
+        set { commandCount = newValue }
+    }
+
     /// What has happened so far.
     public struct Statistics: Sendable, Hashable {
         /// Commands given to the controller.

@@ -20,13 +20,14 @@ public final class NVMeQueuePair {
 
     /// 0 for the admin queue.
     public let id: UInt16
-    public private(set) var statistics = Statistics()
-    public internal(set) var state = State.disconnected
-    /// Commands in the queue, and those that wait for room in it.
-    public internal(set) var outstanding = 0
+
+    // What other modules see is checked for exclusive access at run time, which costs more than the rest of a command.
+    var counters = Statistics()
+    var connection = State.disconnected
+    var commandCount = 0
 
     let memory: QueueMemory
-    var pointers: DataPointers
+    let pointers: DataPointers
     var doorbells: (submission: Doorbell, completion: Doorbell)?
     /// Told of a completion that names no command: the controller must be reset.
     var violation: ((String) -> Void)?
@@ -36,6 +37,8 @@ public final class NVMeQueuePair {
     var phase: UInt32 = 1
     var inFlight = 0
     var needsDoorbell = false
+    /// Completions taken that the controller has not been told of.
+    var unacknowledged = 0
     let inFlightLimit: Int
 
     var firstFree: Int32 = 0
@@ -46,12 +49,16 @@ public final class NVMeQueuePair {
     /// Wait for the controller to be ready for them, until a period of the scan.
     var delayed: [(slot: Int, epoch: UInt32)] = []
     private var clients: [NVMeClient] = []
-    var refused: [NVMeClient] = []
+    private var refused: [NVMeClient] = []
+    /// `refused` is not empty. A flag of its own, as for `injections`: arrays that calls change are checked for
+    /// exclusive access wherever they are looked at.
+    private(set) var hasRefused = false
     /// The first of `refused`, while it is being told that there is room.
-    var serving: NVMeClient?
+    private(set) var serving: NVMeClient?
     /// Periods of the time-out scan so far.
     var epoch: UInt32 = 0
     var injections: [ErrorInjection] = []
+    var hasInjections = false
     var pollers: [Poller] = []
     /// What wakes the reactor; nil: nothing does, it polls while commands are under way.
     var interrupts: InterruptWait?
@@ -88,6 +95,7 @@ public final class NVMeQueuePair {
     public func remove(_ client: NVMeClient) {
         clients.removeAll { $0 === client }
         refused.removeAll { $0 === client }
+        hasRefused = !refused.isEmpty
     }
 
     // MARK: Giving commands
@@ -137,7 +145,7 @@ public final class NVMeQueuePair {
     @inline(__always)
     func takeSlot(_ command: SubmissionQueueEntry, _ client: NVMeClient, _ token: UInt64) -> Int {
         let slot = Int(firstFree)
-        if slot < 0 || !refused.isEmpty, slot < 0 || serving !== client { return refuse(client) }
+        if slot < 0 || hasRefused, slot < 0 || serving !== client { return refuse(client) }
         firstFree = memory[slot].next
         outstanding &+= 1
         memory[slot].take(command, number: slot, client: client, token: token)
@@ -150,13 +158,14 @@ public final class NVMeQueuePair {
             client.wantsRoom = true
             // The one that is being served keeps its place.
             if serving !== client { refused.append(client) }
+            hasRefused = true
         }
         return -1
     }
 
     @inline(__always)
     private func start(_ slot: Int) {
-        if !injections.isEmpty, inject(slot) { return }
+        if hasInjections, inject(slot) { return }
         if inFlight < inFlightLimit, waitingFirst < 0, state == .connected { enqueue(slot) } else { wait(slot) }
     }
 
@@ -167,7 +176,7 @@ public final class NVMeQueuePair {
         memory.enqueue(slot, at: tail)
         tail = tail &+ 1 == memory.entryCount ? 0 : tail &+ 1
         inFlight &+= 1
-        statistics.submitted &+= 1
+        counters.submitted &+= 1
         needsDoorbell = true
     }
 
@@ -180,7 +189,7 @@ public final class NVMeQueuePair {
         memory[slot].next = -1
         if waitingLast < 0 { waitingFirst = Int32(slot) } else { memory[Int(waitingLast)].next = Int32(slot) }
         waitingLast = Int32(slot)
-        statistics.queued &+= 1
+        counters.queued &+= 1
     }
 
     func startWaiting() {
@@ -199,21 +208,28 @@ public final class NVMeQueuePair {
 
     /// Delivers what has ended, and tells the controller of what was given. Called once in a turn.
     func poll() -> PollResult {
-        statistics.polls &+= 1
+        counters.polls &+= 1
         let count = state == .connected ? processCompletions() : 0
         if !failed.isEmpty { tellFailed() }
-        if !refused.isEmpty { serveRefused() }
-        if needsDoorbell { ringSubmission() }
+        if hasRefused { serveRefused() }
+        if needsDoorbell || unacknowledged > 0 { ringDoorbells() }
         if count > 0 { return .busy }
-        statistics.idlePolls &+= 1
+        counters.idlePolls &+= 1
         return inFlight > 0 && interrupts == nil ? .pending : .idle
     }
 
-    private func ringSubmission() {
-        needsDoorbell = false
-        if doorbells?.submission.ring(UInt32(truncatingIfNeeded: tail)) == true {
-            statistics.submissionDoorbells &+= 1
+    /// Each doorbell write costs what many commands cost: the controller is told of entries that it may fill again only
+    /// before it could want them, and of commands once a turn.
+    private func ringDoorbells() {
+        if unacknowledged > 0, interrupts != nil || unacknowledged &+ inFlight >= memory.entryCount {
+            unacknowledged = 0
+            if doorbells?.completion.ring(UInt32(truncatingIfNeeded: head)) == true {
+                counters.completionDoorbells &+= 1
+            }
         }
+        if !needsDoorbell { return }
+        needsDoorbell = false
+        if doorbells?.submission.ring(UInt32(truncatingIfNeeded: tail)) == true { counters.submissionDoorbells &+= 1 }
     }
 
     @inline(__always)
@@ -242,9 +258,7 @@ public final class NVMeQueuePair {
             if state != .connected { return count }
         }
         if count > 0 {
-            if doorbells?.completion.ring(UInt32(truncatingIfNeeded: head)) == true {
-                statistics.completionDoorbells &+= 1
-            }
+            unacknowledged &+= count
             if waitingFirst >= 0 { startWaiting() }
         }
         return count
@@ -258,7 +272,7 @@ public final class NVMeQueuePair {
             return false
         }
         inFlight -= 1
-        statistics.completed &+= 1
+        counters.completed &+= 1
         memory[slot].state = .lingering
         memory.tell(slot, completion)
         return true
@@ -270,7 +284,7 @@ public final class NVMeQueuePair {
         let next = firstFree
         firstFree = Int32(truncatingIfNeeded: slot)
         outstanding &-= 1
-        statistics.completed &+= 1
+        counters.completed &+= 1
         memory.end(slot, next: next, completion)
     }
 
@@ -282,6 +296,7 @@ public final class NVMeQueuePair {
             serving = nil
             if client.wantsRoom { return }
             refused.removeFirst()
+            hasRefused = !refused.isEmpty
         }
     }
 }

@@ -1,0 +1,165 @@
+import NVMeDriver
+import NVMeTools
+
+/// What one queue did. Times in microseconds, the runtime in seconds.
+struct JobResult: Sendable {
+    var device: String
+    var core: Int
+    var depth: Int
+    var runtime: Double
+    var completed: UInt64
+    var failed: UInt64
+    var firstFailure: String?
+    var average: Double
+    var minimum: Double
+    var maximum: Double
+    /// The end of each bucket of the histogram, and how many.
+    var buckets: [(upTo: Double, count: UInt64)]?
+    /// nil: the kernel's.
+    var statistics: NVMeQueuePair.Statistics?
+
+    var iops: Double { runtime > 0 ? Double(completed) / runtime : 0 }
+}
+
+/// The results for people, as SPDK's tool prints them, and for programs.
+struct Report {
+    let plan: Plan
+    let results: [JobResult]
+
+    /// Of the percentiles, as SPDK's tool has them.
+    private static let fractions = [
+        0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999, 0.99999, 0.999999,
+    ]
+
+    private func mibps(_ iops: Double) -> Double { iops * Double(plan.ioByteCount) / 1_048_576 }
+
+    private var total: JobResult {
+        let count = results.reduce(0) { $0 + $1.completed }
+        let sum = results.reduce(0) { $0 + $1.average * Double($1.completed) }
+        return JobResult(
+            device: "Total", core: 0, depth: plan.depth, runtime: results.map(\.runtime).max() ?? 0, completed: count,
+            failed: results.reduce(0) { $0 + $1.failed }, average: count > 0 ? sum / Double(count) : 0,
+            minimum: results.filter { $0.completed > 0 }.map(\.minimum).min() ?? 0,
+            maximum: results.map(\.maximum).max() ?? 0)
+    }
+
+    private var totalIOPS: Double { results.reduce(0) { $0 + $1.iops } }
+
+    /// Bucket ends at each fraction. A bucket is known to within 1.6 %, so that its end may lie beyond the maximum.
+    private func percentiles(_ result: JobResult) -> [(fraction: Double, value: Double)] {
+        let buckets = result.buckets ?? []
+        let count = Double(buckets.reduce(0) { $0 + $1.count })
+        var seen: UInt64 = 0, position = 0
+        return Self.fractions.map { fraction in
+            while position < buckets.count, Double(seen) < (count * fraction).rounded(.up) {
+                seen += buckets[position].count
+                position += 1
+            }
+            return (fraction, position == 0 ? 0 : min(result.maximum, buckets[position - 1].upTo))
+        }
+    }
+
+    // MARK: For people
+
+    var table: String {
+        let width = max(30, results.map { name($0).count }.max() ?? 0) + 1
+        let rule = String(repeating: "=", count: width + 60) + "\n"
+        var text = rule + String(repeating: " ", count: width + 46) + "Latency(us)\n"
+        text += "Device Information".rightPadded(width) + ":"
+        for (title, cell) in zip(["IOPS", "MiB/s", "Average", "min", "max"], Self.widths) {
+            text += title.leftPadded(cell)
+        }
+        text += "\n"
+        for result in results { text += row(name(result), result, result.iops, width) }
+        text += rule + row("Total", total, totalIOPS, width)
+        for result in results { text += latencies(result) }
+        if plan.printsStatistics { for result in results { text += statistics(result) } }
+        for result in results { if let failure = result.firstFailure { text += "First failure: \(failure)\n" } }
+        return text
+    }
+
+    private static let widths = [12, 11, 11, 11, 11]
+
+    private func name(_ result: JobResult) -> String { "\(result.device) from core \(result.core)" }
+
+    private func row(_ name: String, _ result: JobResult, _ iops: Double, _ width: Int) -> String {
+        let values = [iops, mibps(iops), result.average, result.minimum, result.maximum]
+        return name.rightPadded(width) + ":" + zip(values, Self.widths).map { fixed($0).leftPadded($1) }.joined() + "\n"
+    }
+
+    private func latencies(_ result: JobResult) -> String {
+        guard let buckets = result.buckets else { return "" }
+        var text = "\nSummary latency data for \(name(result)):\n" + String(repeating: "=", count: 80) + "\n"
+        for (fraction, value) in percentiles(result) {
+            text += "\(fixed(fraction * 100, 5).leftPadded(9))% : \(fixed(value, 3).leftPadded(9))us\n"
+        }
+        if plan.latencyDetail < 2 { return text }
+        text += "\nLatency histogram for \(name(result)):\n"
+        text += "      us up to     Cumulative    IO count\n"
+        let all = Double(buckets.reduce(0) { $0 + $1.count })
+        var seen: UInt64 = 0
+        for (upTo, count) in buckets {
+            seen += count
+            let share = fixed(Double(seen) / all * 100, 4)
+            text += "\(fixed(upTo, 3).leftPadded(14)): \(share.leftPadded(12))%  (\("\(count)".leftPadded(9)))\n"
+        }
+        return text
+    }
+
+    private func statistics(_ result: JobResult) -> String {
+        guard let counts = result.statistics else { return "" }
+        return """
+
+            Queue pair of \(name(result)):
+              polls: \(counts.polls), of them idle: \(counts.idlePolls)
+              commands: \(counts.submitted), of them queued for room: \(counts.queued); completions: \(counts.completed)
+              doorbell writes: submission \(counts.submissionDoorbells), completion \(counts.completionDoorbells)
+
+            """
+    }
+
+    // MARK: For programs
+
+    var json: String {
+        let document: JSON = [
+            "jobs": .array(results.map { .object(members($0, iops: $0.iops)) }),
+            "total": .object(figures(total, iops: totalIOPS)),
+            "core_count": JSON(Set(results.map(\.core)).count),
+        ]
+        return document.text(depth: 2) + "\n"
+    }
+
+    private typealias Member = (key: String, value: JSON)
+
+    private func figures(_ result: JobResult, iops: Double) -> [Member] {
+        [
+            ("runtime", .number(fixed(result.runtime, 6))), ("iops", .number(fixed(iops))),
+            ("mibps", .number(fixed(mibps(iops)))), ("io_completed", JSON(result.completed)),
+            ("io_failed", JSON(result.failed)), ("avg_latency_us", .number(fixed(result.average, 3))),
+            ("min_latency_us", .number(fixed(result.minimum, 3))),
+            ("max_latency_us", .number(fixed(result.maximum, 3))),
+        ]
+    }
+
+    private func members(_ result: JobResult, iops: Double) -> [Member] {
+        var members: [Member] = [
+            ("device", .string(result.device)), ("driver", result.statistics == nil ? "kernel" : "nvme"),
+            ("core", JSON(result.core)), ("workload", .string(plan.workload.rawValue)),
+            ("queue_depth", JSON(result.depth)), ("io_size", JSON(plan.ioByteCount)),
+        ]
+        members += figures(result, iops: iops)
+        if result.buckets != nil {
+            let values = percentiles(result).map { (fixed($0.fraction * 100, 5), JSON.number(fixed($0.value, 3))) }
+            members.append(("percentiles_us", .object(values.map { (key: $0.0, value: $0.1) })))
+        }
+        if let counts = result.statistics {
+            members += [
+                ("polls", JSON(counts.polls)), ("idle_polls", JSON(counts.idlePolls)),
+                ("submission_doorbells", JSON(counts.submissionDoorbells)),
+                ("completion_doorbells", JSON(counts.completionDoorbells)),
+            ]
+        }
+        if let failure = result.firstFailure { members.append(("first_failure", .string(failure))) }
+        return members
+    }
+}

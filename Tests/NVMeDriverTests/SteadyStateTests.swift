@@ -1,0 +1,112 @@
+import CMallocCount
+import NVMeSoftController
+import Reactors
+import Testing
+
+@testable import NVMeDriver
+
+/// What a command costs when everything has been used once.
+@Suite("The steady state of a queue pair", .serialized)
+struct SteadyStateTests {
+    #if DEBUG
+    /// Unoptimized, the access to a request has a frame of its own once on each way.
+    private static let frames: UInt = 1
+    #else
+    private static let frames: UInt = 0
+    #endif
+
+    private func read(_ block: Int) -> SubmissionQueueEntry {
+        var command = SubmissionQueueEntry(opcode: IOOpcode.read, namespaceID: 1)
+        command.startBlock = UInt64(block % 4000)
+        command.cdw12 = 7
+        return command
+    }
+
+    private final class Counter: NVMeClient {
+        var ended = 0
+        override func commandCompleted(token: UInt64, _ completion: NVMeCompletion) {
+            precondition(completion.status.isSuccess, "\(completion.status)")
+            ended += 1
+        }
+    }
+
+    /// Runs `body` with a pair that nobody visits but `body`.
+    private func withPair(
+        entryCount: Int, _ body: @escaping @Sendable (isolated LocalReactor, NVMeQueuePair) async throws -> Void
+    ) throws {
+        try simulateSoft { local, soft in
+            var options = NVMeController.Options()
+            options.queueEntryCount = entryCount
+            let controller = try await soft.attach(on: local.reactor, options: options)
+            let pair = try await local.makeQueuePair(of: controller)
+            pair.stopPolling(on: local)
+            try await body(local, pair)
+            await local.close(pair, of: controller)
+            await controller.detach()
+        }
+    }
+
+    @Test(.enabled(if: malloc_count_is_possible(), "a sanitizer has an allocator of its own"))
+    func `a command allocates nothing`() throws {
+        try withPair(entryCount: 64) { local, pair in
+            let client = Counter()
+            pair.add(client)
+            let buffer = await local.buffer(byteCount: 32 * 4096)
+            var allocated: (given: UInt, ended: UInt) = (0, 0)
+            for round in 0..<40 {
+                malloc_count_begin()
+                for index in 0..<32 {
+                    pair.submit(
+                        read(index), data: buffer.memory.slice(from: index * 4096, count: 4096), client: client,
+                        token: UInt64(index))
+                }
+                _ = pair.poll()
+                let given = malloc_count_end()
+                // The controller, which allocates, has its turn here.
+                await local.yield()
+                malloc_count_begin()
+                _ = pair.poll()
+                let ended = malloc_count_end()
+                #expect(client.ended == 32 * (round + 1))
+                if round > 0 {
+                    allocated.given += given
+                    allocated.ended += ended
+                }
+            }
+            let commands: UInt = 39 * 32
+            #expect(allocated.given <= Self.frames * commands)
+            #expect(allocated.ended <= Self.frames * commands)
+            pair.remove(client)
+        }
+    }
+
+    /// A completion doorbell is written before the controller could want the entries, and no earlier.
+    @Test(arguments: [(64, 1), (64, 8), (64, 63), (2, 1), (5, 3)])
+    func `the controller never waits for room, and is told of it rarely`(entryCount: Int, depth: Int) throws {
+        try withPair(entryCount: entryCount) { local, pair in
+            let client = Counter()
+            pair.add(client)
+            let buffer = await local.buffer(byteCount: 4096)
+            let rounds = 200
+            for round in 0..<rounds {
+                for index in 0..<depth {
+                    pair.submit(read(index), data: buffer.memory, client: client, token: 0)
+                }
+                _ = pair.poll()
+                // One turn is enough for the controller, if it has room for all completions.
+                await local.yield()
+                await local.yield()
+                _ = pair.poll()
+                #expect(client.ended == depth * (round + 1), "round \(round)")
+                #expect(pair.outstanding == 0)
+            }
+            let written = Int(pair.statistics.completionDoorbells)
+            // As many completions as fit beside a full depth are taken between two of them.
+            let between = max(1, (entryCount - 1 - depth) / depth + 1)
+            #expect(written <= rounds / between + 1, "\(written) doorbell writes for \(rounds) rounds")
+            #expect(written >= rounds * depth / entryCount)
+            #expect(pair.statistics.submissionDoorbells == rounds)
+            pair.remove(client)
+        }
+    }
+}
