@@ -39,6 +39,9 @@ extension SoftEngine {
     private func logPage(_ command: SoftCommand) -> NVMeStatus {
         let byteCount = (Int(command[10] >> 16 | command[11] << 16) + 1) * 4
         if byteCount > 4096 || command[12] != 0 { return .invalidField }
+        if command[10] & 0xFF == 0x0C, options.subsystem.reportsAccess {
+            return send(accessLog(byteCount: byteCount), command)
+        }
         var data = DataWriter(byteCount: byteCount)
         switch command[10] & 0xFF {
         case 1, 2: break
@@ -83,9 +86,10 @@ extension SoftEngine {
         data.put(options.modelNumber, at: 24, count: 40)
         data.put("1.0", at: 64, count: 8)
         data.put(options.transferPageShift, at: 77)
+        describeSubsystem(in: &data)
         data.put(UInt32(0x0001_0400), at: 80)
-        // Attributes of namespaces are told of.
-        data.put(UInt32(0x100), at: 92)
+        // Attributes of namespaces are told of, and which paths are open.
+        data.put(UInt32(options.subsystem.reportsAccess ? 0x900 : 0x100), at: 92)
         data.put(UInt8(3), at: 258)
         data.put(UInt8(3), at: 259)
         data.put(UInt8(0x66), at: 512)
@@ -95,7 +99,6 @@ extension SoftEngine {
         data.put(UInt16(1 | 4 | 8), at: 520)
         data.put(UInt8(options.hasVolatileWriteCache ? 1 : 0), at: 525)
         data.put(UInt32(options.hasSGL ? 1 : 0), at: 536)
-        data.put("nqn.2014-08.org.nvmexpress:uuid:soft", at: 768, count: 256)
         return data
     }
 
@@ -116,6 +119,7 @@ extension SoftEngine {
         guard let namespace = namespaces[command.namespaceID] else {
             return NVMeCompletion(status: .invalidNamespace)
         }
+        if let status = accesses[namespace.options.asymmetricGroup]?.status { return NVMeCompletion(status: status) }
         switch command.opcode {
         case IOOpcode.read: return NVMeCompletion(status: transfer(command, namespace, isRead: true))
         case IOOpcode.write: return NVMeCompletion(status: transfer(command, namespace, isRead: false))

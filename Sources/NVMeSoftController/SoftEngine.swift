@@ -21,6 +21,7 @@ final class SoftEngine {
     var namespaces: [UInt32: SoftNamespace] = [:]
     private let memory: MemoryRegion
     private let clock: ReactorClock
+    private let capabilityBits: UInt64
     private var isEnabled = false
     private var readyChange: (at: UInt64, to: Bool)?
     private(set) var submissions: [Int: Queue] = [:]
@@ -32,6 +33,8 @@ final class SoftEngine {
     /// For the log page of changed namespaces.
     var changedNamespaces: Set<UInt32> = []
     var faults: SoftFaults
+    /// By group, as far as it is not optimized.
+    var accesses: [UInt32: SoftController.Access] = [:]
     private var delayed: [Delayed] = []
     private var isBroken = false
     private var isGone = false
@@ -59,7 +62,12 @@ final class SoftEngine {
         }
         var capabilities = UInt64(options.queueEntryLimit - 1) | 1 << 16 | UInt64(options.readyTimeout) << 24
         capabilities |= UInt64(options.doorbellStrideShift) << 32 | 1 << 37
-        registers.store64(capabilities, Self.capabilities)
+        capabilityBits = capabilities
+        showCapabilities()
+    }
+
+    private func showCapabilities() {
+        registers.store64(capabilityBits, Self.capabilities)
         registers.store32(0x0001_0400, Self.version)
     }
 
@@ -191,13 +199,21 @@ final class SoftEngine {
         for offset in stride(from: 0, to: registers.byteCount, by: 4) { registers.store32(.max, offset) }
     }
 
+    func plugIn() {
+        stop()
+        isGone = false
+        readyChange = nil
+        for offset in stride(from: 0, to: registers.byteCount, by: 4) { registers.store32(0, offset) }
+        showCapabilities()
+    }
+
     /// A notice: the attributes of a namespace have changed (log page 4).
     func namespaceChanged(_ id: UInt32) {
         changedNamespaces.insert(id)
         report(2 | 4 << 16)
     }
 
-    private func report(_ event: UInt32) {
+    func report(_ event: UInt32) {
         guard isEnabled, !eventRequests.isEmpty else { return events.append(event) }
         complete(eventRequests.removeFirst(), NVMeCompletion(result: UInt64(event)), on: 0)
     }
