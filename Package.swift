@@ -59,8 +59,8 @@ let libraries: [Target] = [
     .target(
         name: "BdevConfiguration",
         dependencies: [
-            "Bdev", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev", "Reactors",
-            "SplitBdev", "UringBdev", "ZoneBlockBdev",
+            "Bdev", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NVMeBdev", "NVMeDriver", "NullBdev",
+            "PassthruBdev", "Reactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
         ],
         path: "Sources/Control/BdevConfiguration"),
 ]
@@ -149,7 +149,8 @@ let tests: [Target] = [
         name: "NVMeDriverTests",
         dependencies: [
             "Bdev", "BdevConformance", "CLinux", "CMallocCount", "NVMeBdev", "NVMeDriver", "NVMeSoftController",
-            "Reactors", "SimulatedReactors", .product(name: "SystemPackage", package: "swift-system"),
+            "Reactors", "SimulatedReactors", .product(name: "Logging", package: "swift-log"),
+            .product(name: "SystemPackage", package: "swift-system"),
         ]),
     // Does something only in the guest that `make vm-test` starts.
     .testTarget(

@@ -11,6 +11,8 @@ public final class SoftController: Sendable {
         public var name = "soft0"
         public var serialNumber = "SOFT0"
         public var modelNumber = "swift-bdev soft controller"
+        /// What it says of its subsystem, and of itself in it.
+        public var subsystem = SoftSubsystemOptions()
         public var namespaces: [SoftNamespaceOptions] = []
         /// The most entries of a queue: 2 to 65,536.
         public var queueEntryLimit = 1024
@@ -42,7 +44,7 @@ public final class SoftController: Sendable {
 
     let engine: ReactorConfined<SoftEngine>
     private let reactor: Reactor
-    private let transport: SoftTransport
+    private let options: Options
 
     /// Powers it on.
     ///
@@ -51,7 +53,7 @@ public final class SoftController: Sendable {
         let engine = try SoftEngine(options, clock: local.loop.clock)
         self.engine = ReactorConfined(engine)
         reactor = local.reactor
-        transport = SoftTransport(options, engine.registers, engine.mapper)
+        self.options = options
         engine.poller = local.addPoller(named: "soft NVMe \(options.name)") { engine.poll() }
     }
 
@@ -59,7 +61,9 @@ public final class SoftController: Sendable {
     public func attach(
         on reactor: Reactor, options: NVMeController.Options = .init()
     ) async throws(NVMeError) -> NVMeController {
-        try await NVMeController.attach(transport, on: reactor, options: options)
+        // What one attachment could reach is closed with it.
+        let transport = SoftTransport(self.options, engine.value.registers, engine.value.mapper)
+        return try await NVMeController.attach(transport, on: reactor, options: options)
     }
 
     func change<Failure: Error>(

@@ -52,6 +52,9 @@ extension SoftEngine {
     private func logPage(_ command: SoftCommand) -> NVMeStatus {
         let byteCount = (Int(command[10] >> 16 | command[11] << 16) + 1) * 4
         if byteCount > 4096 || command[12] != 0 { return .invalidField }
+        if command[10] & 0xFF == 0x0C, options.subsystem.reportsAccess {
+            return send(accessLog(byteCount: byteCount), command)
+        }
         var data = DataWriter(byteCount: byteCount)
         switch command[10] & 0xFF {
         case 1, 2: break
@@ -97,7 +100,10 @@ extension SoftEngine {
         data.put(options.modelNumber, at: 24, count: 40)
         data.put(firmware.revision, at: 64, count: 8)
         data.put(options.transferPageShift, at: 77)
+        describeSubsystem(in: &data)
         data.put(UInt32(0x0001_0400), at: 80)
+        // Attributes of namespaces are told of, and which paths are open.
+        data.put(UInt32(options.subsystem.reportsAccess ? 0x900 : 0x100), at: 92)
         for (index, delay) in options.retryDelays.prefix(3).enumerated() { data.put(delay, at: 128 + 2 * index) }
         // Format, firmware, namespaces, self-test.
         data.put(UInt16(0x1E | (options.hasDoorbellBuffers ? 0x100 : 0)), at: 256)
@@ -106,8 +112,6 @@ extension SoftEngine {
         data.put(UInt8(1), at: 319)
         data.put(options.keepAliveGranularity, at: 320)
         data.put(UInt32(7), at: 328)
-        // Attributes of namespaces are told of.
-        data.put(UInt32(0x100), at: 92)
         data.put(UInt8(3), at: 258)
         data.put(UInt8(3), at: 259)
         data.put(UInt8(0x66), at: 512)
@@ -120,7 +124,6 @@ extension SoftEngine {
         data.put(UInt16(7), at: 532)
         data.put(UInt8(options.hasVolatileWriteCache ? 1 : 0), at: 525)
         data.put(UInt32(options.hasSGL ? 1 : 0), at: 536)
-        data.put("nqn.2014-08.org.nvmexpress:uuid:soft", at: 768, count: 256)
         return data
     }
 
@@ -141,6 +144,7 @@ extension SoftEngine {
         guard let namespace = namespaces[command.namespaceID] else {
             return NVMeCompletion(status: .invalidNamespace)
         }
+        if let status = accesses[namespace.options.asymmetricGroup]?.status { return NVMeCompletion(status: status) }
         switch command.opcode {
         case IOOpcode.read: return NVMeCompletion(status: transfer(command, namespace, isRead: true))
         case IOOpcode.write: return NVMeCompletion(status: transfer(command, namespace, isRead: false))

@@ -27,6 +27,7 @@ final class SoftEngine {
     var unattached: [UInt32: SoftNamespace] = [:]
     private let memory: MemoryRegion
     let clock: ReactorClock
+    private let capabilityBits: UInt64
     private var isEnabled = false
     private var readyChange: (at: UInt64, to: Bool)?
     var submissions: [Int: Queue] = [:]
@@ -38,6 +39,8 @@ final class SoftEngine {
     /// For the log page of changed namespaces.
     var changedNamespaces: Set<UInt32> = []
     var faults: SoftFaults
+    /// By group, as far as it is not optimized.
+    var accesses: [UInt32: SoftController.Access] = [:]
     private var delayed: [Delayed] = []
     /// Where the host keeps shadow doorbells and their events.
     var shadows: (values: UInt64, events: UInt64)?
@@ -75,7 +78,12 @@ final class SoftEngine {
         }
         var capabilities = UInt64(options.queueEntryLimit - 1) | 1 << 16 | UInt64(options.readyTimeout) << 24
         capabilities |= UInt64(options.doorbellStrideShift) << 32 | 1 << 37
-        registers.store64(capabilities, Self.capabilities)
+        capabilityBits = capabilities
+        showCapabilities()
+    }
+
+    private func showCapabilities() {
+        registers.store64(capabilityBits, Self.capabilities)
         registers.store32(0x0001_0400, Self.version)
     }
 
@@ -245,13 +253,21 @@ final class SoftEngine {
         for offset in stride(from: 0, to: registers.byteCount, by: 4) { registers.store32(.max, offset) }
     }
 
+    func plugIn() {
+        stop()
+        isGone = false
+        readyChange = nil
+        for offset in stride(from: 0, to: registers.byteCount, by: 4) { registers.store32(0, offset) }
+        showCapabilities()
+    }
+
     /// A notice: the attributes of a namespace have changed (log page 4).
     func namespaceChanged(_ id: UInt32) {
         changedNamespaces.insert(id)
         report(2 | 4 << 16)
     }
 
-    private func report(_ event: UInt32) {
+    func report(_ event: UInt32) {
         guard isEnabled, !eventRequests.isEmpty else { return events.append(event) }
         complete(eventRequests.removeFirst(), NVMeCompletion(result: UInt64(event)), on: 0)
     }
@@ -277,24 +293,4 @@ final class SoftEngine {
         }
         completions[source.target] = target
     }
-}
-
-/// A command as the controller has fetched it.
-struct SoftCommand {
-    private let words: [UInt32]
-
-    init(_ entry: IOMemory) { words = (0..<16).map { entry.load(at: 4 * $0) } }
-
-    subscript(word: Int) -> UInt32 { words[word] }
-    var opcode: UInt8 { UInt8(truncatingIfNeeded: words[0]) }
-    var fusion: SubmissionQueueEntry.Fusion { .init(rawValue: UInt8(words[0] >> 8 & 3)) ?? .none }
-    var usesSGL: Bool { words[0] >> 14 & 3 != 0 }
-    var identifier: UInt16 { UInt16(words[0] >> 16) }
-    var namespaceID: UInt32 { words[1] }
-    var metadataPointer: UInt64 { quad(4) }
-    var dataPointer1: UInt64 { quad(6) }
-    var dataPointer2: UInt64 { quad(8) }
-    var startBlock: UInt64 { quad(10) }
-    var blockCount: UInt64 { UInt64(words[12] & 0xFFFF) + 1 }
-    private func quad(_ word: Int) -> UInt64 { UInt64(words[word]) | UInt64(words[word + 1]) << 32 }
 }

@@ -86,9 +86,8 @@ extension SoftController {
     /// Another size, which the driver is told of.
     public func resizeNamespace(_ id: UInt32, blockCount: UInt64) async throws {
         try await change { engine throws(ReactorError) in
-            guard var options = engine.namespaces[id]?.options else { return }
-            options.blockCount = blockCount
-            engine.namespaces[id] = try SoftNamespace(id: id, options)
+            guard let old = engine.namespaces[id] else { return }
+            engine.namespaces[id] = try SoftNamespace(id: id, resizing: old, to: blockCount)
             engine.namespaceChanged(id)
         }
     }

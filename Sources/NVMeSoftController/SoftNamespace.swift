@@ -14,6 +14,8 @@ public struct SoftNamespaceOptions: Sendable {
     public var optimalBoundaryBlockCount: UInt16 = 0
     public var uuid: [UInt8]?
     public var isShared = false
+    /// ANAGRPID: namespaces of one group are reached alike through a controller.
+    public var asymmetricGroup: UInt32 = 1
 
     public init(blockCount: UInt64) { self.blockCount = blockCount }
 }
@@ -65,6 +67,7 @@ final class SoftNamespace {
         data.put(UInt8(options.isMetadataInterleaved ? 0x10 : 0), at: 26)
         data.put(UInt8(options.metadataByteCount > 0 ? 3 : 0), at: 27)
         data.put(UInt8(options.isShared ? 1 : 0), at: 30)
+        data.put(options.asymmetricGroup, at: 92)
         // Deallocated blocks read as zeros.
         data.put(UInt8(1), at: 33)
         data.put(options.optimalBoundaryBlockCount, at: 46)

@@ -2,150 +2,230 @@ import Bdev
 import NVMeDriver
 import Reactors
 
-/// One namespace on one reactor.
+/// One namespace on one reactor, and the paths to it.
+///
+/// An I/O costs one look at the path in use. Everything else happens when that cannot be used, or something has failed.
 final class NamespaceChannel: BdevModuleChannel {
-    private let attached: AttachedController
-    private let pair: NVMeQueuePair
-    private let client: RequestClient
-    private let requests: RequestTable
-    private let reactor: Reactor
-    private let namespaceID: UInt32
-    private let hasVolatileWriteCache: Bool
+    let bdev: NamespaceBdev
+    let requests: RequestTable
+    let reactor: Reactor
+    let format: CommandFormat
+    /// In the order they are preferred; those that are leaving last.
+    var paths: [IOPath] = []
+    var current: IOPath?
+    /// Several paths take turns.
+    var spreads = false
+    var policy = NVMeModule.PathPolicy.activePassive
+    /// I/O that ``current`` has before the next path has its turn.
+    var turnsLeft: UInt32 = 0
+    /// Requests that wait for a path, in the order they came.
+    var waiting: [RequestToken] = []
+    /// Requests that are tried again after a while.
+    var delayed: Set<RequestToken> = []
+    /// What is known of requests that something has gone wrong with.
+    var troubles: [RequestToken: Trouble] = [:]
+    /// The bdev is being reset: what fails is not tried again.
+    var isResetting = false
+    var isSynchronizing = false
+    /// Of commands that name ranges, or metadata that nobody asked for.
+    var shelf = BufferShelf()
     /// Of the request that is being submitted.
     private var segments: [IOMemory] = []
 
-    init(
-        _ attached: AttachedController, _ namespace: NVMeNamespace, _ pair: NVMeQueuePair, _ requests: RequestTable,
-        hasVolatileWriteCache: Bool, reactor: Reactor
-    ) {
-        self.attached = attached
-        self.pair = pair
+    /// What has gone wrong with a request so far.
+    struct Trouble {
+        /// How often the device has failed it.
+        var attempts = 0
+        /// How often it has been sent another way.
+        var detours = 0
+        var isGivenUp = false
+    }
+
+    init(_ bdev: NamespaceBdev, _ requests: RequestTable, on reactor: Reactor) {
+        self.bdev = bdev
         self.requests = requests
         self.reactor = reactor
-        self.hasVolatileWriteCache = hasVolatileWriteCache
-        namespaceID = namespace.id
-        client = RequestClient(requests)
-        pair.add(client)
+        format = bdev.format
+        super.init()
     }
 
     override func submit(_ request: consuming IORequest) {
+        if !spreads, let path = current, path.isConnected { return start(request, on: path) }
+        guard let path = choosePath() else { return hold(request) }
+        start(request, on: path)
+    }
+
+    func start(_ request: consuming IORequest, on path: IOPath) {
         switch request.type {
-        case .read: transfer(request, IOOpcode.read)
-        case .write: transfer(request, IOOpcode.write)
-        case .compare: transfer(request, IOOpcode.compare)
-        case .writeZeroes: zero(request)
+        case .read: transfer(request, IOOpcode.read, path)
+        case .write: transfer(request, IOOpcode.write, path)
+        case .compare: transfer(request, IOOpcode.compare, path)
+        case .writeZeroes: give(request, format.writeZeroes(request), path)
+        case .writeUncorrectable: give(request, format.range(IOOpcode.writeUncorrectable, request), path)
         case .flush:
             // Without a volatile cache there is nothing that a flush would make durable.
-            if !hasVolatileWriteCache { return request.complete() }
-            give(request, SubmissionQueueEntry(opcode: IOOpcode.flush, namespaceID: namespaceID))
-        case .unmap: unmap(request)
+            if !format.needsFlush { return request.complete() }
+            give(request, SubmissionQueueEntry(opcode: IOOpcode.flush), path)
+        case .unmap: list(request, IOOpcode.datasetManagement, path)
+        case .copy: list(request, IOOpcode.copy, path)
         case .reset: reset(request)
+        case .nvmeIO, .nvmeIOWithMetadata, .nvmeIOVector: passThrough(request, path)
+        case .nvmeAdmin: administrate(request, path)
         default: request.complete(.notSupported)
         }
     }
 
+    // MARK: Reads and writes
+
     @inline(__always)
-    private func transfer(_ request: consuming IORequest, _ opcode: UInt8) {
-        var command = SubmissionQueueEntry(opcode: opcode, namespaceID: namespaceID)
+    private func transfer(_ request: consuming IORequest, _ opcode: UInt8, _ path: IOPath) {
+        var command = SubmissionQueueEntry(opcode: opcode, namespaceID: path.namespaceID)
         command.startBlock = request.startBlock
         command.cdw12 = UInt32(truncatingIfNeeded: request.blockCount &- 1)
-        let metadata = request.metadataSegmentCount > 0 ? request.metadataMemory(0) : nil
+        if format.hasExtras { return transferWithExtras(request, command, path) }
+        if request.options.forcesUnitAccess { command.cdw12 |= CommandFormat.forceUnitAccess }
+        move(request, command, metadata: nil, path)
+    }
+
+    /// Of blocks with metadata.
+    private func transferWithExtras(
+        _ request: consuming IORequest, _ command: SubmissionQueueEntry, _ path: IOPath
+    ) {
+        var command = command
+        if request.options.forcesUnitAccess { command.cdw12 |= CommandFormat.forceUnitAccess }
+        format.protect(&command, excluding: request.options.excludedChecks)
+        var metadata = request.metadataSegmentCount > 0 ? request.metadataMemory(0) : nil
+        if metadata == nil, format.separateMetadataByteCount > 0 {
+            if format.canOmitMetadata {
+                command.cdw12 |= CommandFormat.protectionAction
+            } else {
+                let byteCount = format.separateMetadataByteCount * Int(request.blockCount)
+                guard let buffer = reactor.loop.allocateBuffer(byteCount: byteCount) else {
+                    return request.complete(.noMemory)
+                }
+                buffer.memory.zero()
+                metadata = buffer.memory
+                request.setScratch(shelf.put(buffer))
+            }
+        }
+        move(request, command, metadata: metadata, path)
+    }
+
+    @inline(__always)
+    private func move(
+        _ request: consuming IORequest, _ command: SubmissionQueueEntry, metadata: IOMemory?, _ path: IOPath
+    ) {
         if request.segmentCount == 1 {
             let data = request.memory(0), token = request.detach()
-            if !pair.submit(command, data: data, metadata: metadata, client: client, token: token.rawValue) {
-                requests.request(token).complete(.noMemory)
-            }
+            if !path.submit(command, data: data, metadata: metadata, token) { refuse(token) }
             return
         }
         segments.removeAll(keepingCapacity: true)
         for index in 0..<request.segmentCount { segments.append(request.memory(index)) }
         let token = request.detach()
-        if !pair.submit(command, segments: segments, metadata: metadata, client: client, token: token.rawValue) {
-            requests.request(token).complete(.noMemory)
-        }
+        if !path.submit(command, segments: segments, metadata: metadata, token) { refuse(token) }
     }
 
-    private func give(_ request: consuming IORequest, _ command: SubmissionQueueEntry) {
+    // MARK: Others
+
+    private func give(_ request: consuming IORequest, _ command: SubmissionQueueEntry, _ path: IOPath) {
+        var command = command
+        command.namespaceID = path.namespaceID
         let token = request.detach()
-        if !pair.submit(command, client: client, token: token.rawValue) {
-            requests.request(token).complete(.noMemory)
+        if !path.submit(command, data: nil, metadata: nil, token) { refuse(token) }
+    }
+
+    /// A command that names ranges of blocks in memory of its own.
+    private func list(_ request: consuming IORequest, _ opcode: UInt8, _ path: IOPath) {
+        guard let buffer = reactor.loop.allocateBuffer(byteCount: 4096) else { return request.complete(.noMemory) }
+        var command = SubmissionQueueEntry(opcode: opcode, namespaceID: path.namespaceID)
+        let data = format.list(request, in: buffer.memory, &command)
+        request.setScratch(shelf.put(buffer))
+        let token = request.detach()
+        if !path.submit(command, data: data, metadata: nil, token) { refuse(token) }
+    }
+
+    /// No request of the queue pair is free.
+    private func refuse(_ token: RequestToken) {
+        let request = requests.request(token)
+        dropBuffer(of: request)
+        request.complete(.noMemory)
+    }
+
+    func dropBuffer(of request: borrowing IORequest) {
+        let hasBuffer: Bool =
+            switch request.type {
+            case .unmap, .copy: true
+            case .read, .write, .compare:
+                format.separateMetadataByteCount > 0 && !format.canOmitMetadata && request.metadataSegmentCount == 0
+            default: false
+            }
+        if hasBuffer { shelf.drop(request.scratch()) }
+    }
+
+    // MARK: Pass-through
+
+    private func passThrough(_ request: consuming IORequest, _ path: IOPath) {
+        guard var command = SubmissionQueueEntry(passingThrough: request.nvmeCommand) else {
+            return request.complete(.invalidField)
         }
+        // A bdev is one namespace: its commands do not reach others.
+        command.namespaceID = path.namespaceID
+        let metadata = request.metadataSegmentCount > 0 ? request.metadataMemory(0) : nil
+        if request.segmentCount > 0 { return move(request, command, metadata: metadata, path) }
+        let token = request.detach()
+        if !path.submit(command, data: nil, metadata: metadata, token) { refuse(token) }
     }
 
-    private func zero(_ request: consuming IORequest) {
-        var command = SubmissionQueueEntry(opcode: IOOpcode.writeZeroes, namespaceID: namespaceID)
-        command.startBlock = request.startBlock
-        // DEAC: the blocks may be deallocated, as long as they read as zeros.
-        command.cdw12 = UInt32(truncatingIfNeeded: request.blockCount &- 1) | 1 << 25
-        give(request, command)
-    }
-
-    /// Dataset Management with one range.
-    private func unmap(_ request: consuming IORequest) {
-        guard var buffer = reactor.loop.allocateBuffer(byteCount: 4096) else { return request.complete(.noMemory) }
-        buffer.store(UInt32(0), at: 0)
-        buffer.store(UInt32(truncatingIfNeeded: request.blockCount), at: 4)
-        buffer.store(request.startBlock, at: 8)
-        var command = SubmissionQueueEntry(opcode: IOOpcode.datasetManagement, namespaceID: namespaceID)
-        command.cdw11 = 4
-        let data = buffer.memory.slice(from: 0, count: 16), token = request.detach()
-        if pair.submit(command, data: data, client: client, token: token.rawValue) {
-            client.keep(buffer, for: token)
-        } else {
-            requests.request(token).complete(.noMemory)
-        }
-    }
-
-    private func reset(_ request: consuming IORequest) {
-        let token = request.detach(), own = ReactorConfined(self), reactor = reactor, controller = attached.controller
+    private func administrate(_ request: consuming IORequest, _ path: IOPath) {
+        guard let command = SubmissionQueueEntry(passingThrough: request.nvmeCommand), let controller = path.controller
+        else { return request.complete(.invalidField) }
+        // Queues, events and aborts are the driver's own business.
+        if AdminOpcode.isDriversOwn(command.opcode) { return request.complete(.notSupported) }
+        if request.segmentCount > 1 { return request.complete(.notSupported) }
+        let data = request.segmentCount == 1 ? request.memory(0) : nil
+        let token = request.detach(), own = ReactorConfined(self), reactor = reactor
         Task(executorPreference: reactor.taskExecutor) {
-            var status = IOStatus.success
-            do { try await controller.reset() } catch { status = .failed }
-            await reactor.run { [status] _ in own.value.requests.request(token).complete(status) }
+            let (status, result) = await controller.passThrough(command, data)
+            await reactor.run { _ in own.value.requests.request(token).complete(status, result: result) }
         }
     }
+
+    func reset(_ request: consuming IORequest) {
+        let token = request.detach(), own = ReactorConfined(self), reactor = reactor, bdev = bdev
+        Task(executorPreference: reactor.taskExecutor) {
+            let isDone = await bdev.reset()
+            await reactor.run { _ in own.value.requests.request(token).complete(isDone ? .success : .failed) }
+        }
+    }
+
+    // MARK: Giving up
 
     override func abort(_ token: RequestToken) {
-        let client = ReactorConfined(client), pair = ReactorConfined(pair), controller = attached.controller
-        reactor.local.assumeIsolated { local in
-            local.abort(token: token.rawValue, of: client.value, on: pair.value, of: controller)
+        if let index = waiting.firstIndex(of: token) {
+            waiting.remove(at: index)
+            return end(token, .aborted)
         }
+        if delayed.remove(token) != nil { return end(token, .aborted) }
+        troubles[token, default: Trouble()].isGivenUp = true
+        watch()
+        let paths = ReactorConfined(paths)
+        reactor.local.assumeIsolated { local in
+            for path in paths.value {
+                guard let pair = path.pair, let controller = path.controller else { continue }
+                local.abort(token: token.rawValue, of: path, on: pair, of: controller)
+            }
+        }
+    }
+
+    func end(_ token: RequestToken, _ status: IOStatus) {
+        troubles[token] = nil
+        requests.request(token).complete(status)
     }
 
     override func close() async {
-        pair.remove(client)
-        await attached.leaveQueue(of: reactor)
+        let own = ReactorConfined(self)
+        await reactor.run { local in await own.value.closePaths(on: local) }
+        bdev.remove(self)
     }
-}
-
-/// Completes requests when their commands have ended.
-private final class RequestClient: NVMeClient {
-    private let requests: RequestTable
-    /// What commands besides reads and writes refer to.
-    private var buffers: [UInt64: IOBufferBox] = [:]
-
-    init(_ requests: RequestTable) { self.requests = requests }
-
-    func keep(_ buffer: consuming IOBuffer, for token: RequestToken) {
-        buffers[token.rawValue] = IOBufferBox(buffer)
-    }
-
-    override func commandCompleted(token: UInt64, _ completion: NVMeCompletion) {
-        if !buffers.isEmpty { buffers[token] = nil }
-        let request = requests.request(RequestToken(rawValue: token))
-        if completion.status.isSuccess { return request.complete() }
-        request.complete(Self.status(completion.status))
-    }
-
-    private static func status(_ status: NVMeStatus) -> IOStatus {
-        if status.matches(.abortRequested) || status.matches(.abortedBySubmissionQueueDeletion) { return .aborted }
-        if status.matches(.compareFailure) { return IOStatus(.miscompare) }
-        return IOStatus(.nvmeError, detail: Int32(status.type) << 8 | Int32(status.code))
-    }
-}
-
-/// A buffer in a table.
-private final class IOBufferBox {
-    private let buffer: IOBuffer
-    init(_ buffer: consuming IOBuffer) { self.buffer = buffer }
 }

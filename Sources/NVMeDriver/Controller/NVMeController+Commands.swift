@@ -26,7 +26,8 @@ extension NVMeController {
         try await perform(command, nil)
     }
 
-    func perform(_ command: SubmissionQueueEntry, _ data: IOMemory?) async throws(NVMeError) -> UInt64 {
+    /// The same; `data` stays alive, and untouched by others, until it returns.
+    package func perform(_ command: SubmissionQueueEntry, _ data: IOMemory?) async throws(NVMeError) -> UInt64 {
         if state == .detached || state == .removed {
             throw NVMeError(
                 state == .removed ? .removed : .closed, device: name,

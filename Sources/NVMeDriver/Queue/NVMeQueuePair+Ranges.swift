@@ -1,4 +1,4 @@
-import Reactors
+package import Reactors
 
 /// Blocks that a Dataset Management or Copy command names.
 public struct BlockRange: Hashable, Sendable {
@@ -9,6 +9,21 @@ public struct BlockRange: Hashable, Sendable {
     public init(start: UInt64, count: UInt32) {
         self.start = start
         self.count = count
+    }
+
+    /// Puts it at `index` of a list that Dataset Management takes (NVM Command Set Specification 1.0, figure 39), with
+    /// no attributes.
+    package func store(inDatasetManagement list: IOMemory, at index: Int) {
+        list.store(UInt32(0), at: 16 * index)
+        list.store(count, at: 16 * index + 4)
+        list.store(start, at: 16 * index + 8)
+    }
+
+    /// Puts it at `index` of a list that Copy takes: descriptor format 0 (figure 33). At most 65,536 blocks.
+    package func store(inCopy list: IOMemory, at index: Int) {
+        list.slice(from: 32 * index, count: 32).zero()
+        list.store(start, at: 32 * index + 8)
+        list.store(UInt16(truncatingIfNeeded: count &- 1), at: 32 * index + 16)
     }
 }
 
@@ -24,13 +39,9 @@ extension NVMeQueuePair {
         var command = SubmissionQueueEntry(opcode: IOOpcode.datasetManagement, namespaceID: namespace.id)
         command.cdw10 = UInt32(ranges.count - 1)
         command.cdw11 = 1 << 2
-        var list = await rangeBuffer()
-        for (index, range) in ranges.enumerated() {
-            list.store(UInt32(0), at: 16 * index)
-            list.store(range.count, at: 16 * index + 4)
-            list.store(range.start, at: 16 * index + 8)
-        }
-        try check(await waits.run(command, data: list.memory.slice(from: 0, count: 16 * ranges.count)), command)
+        let buffer = await rangeBuffer(), list = buffer.memory
+        for (index, range) in ranges.enumerated() { range.store(inDatasetManagement: list, at: index) }
+        try check(await waits.run(command, data: list.slice(from: 0, count: 16 * ranges.count)), command)
     }
 
     /// Copies the blocks, one range after another, to `target` (Copy, descriptor format 0). Ranges of at most 65,536
@@ -47,13 +58,9 @@ extension NVMeQueuePair {
         var command = SubmissionQueueEntry(opcode: IOOpcode.copy, namespaceID: namespace.id)
         command.startBlock = target
         command.cdw12 = UInt32(ranges.count - 1)
-        var list = await rangeBuffer()
-        list.fill(with: 0)
-        for (index, range) in ranges.enumerated() {
-            list.store(range.start, at: 32 * index + 8)
-            list.store(UInt16(range.count - 1), at: 32 * index + 16)
-        }
-        try check(await waits.run(command, data: list.memory.slice(from: 0, count: 32 * ranges.count)), command)
+        let buffer = await rangeBuffer(), list = buffer.memory
+        for (index, range) in ranges.enumerated() { range.store(inCopy: list, at: index) }
+        try check(await waits.run(command, data: list.slice(from: 0, count: 32 * ranges.count)), command)
     }
 
     private func check(_ ranges: [BlockRange], of namespace: NVMeNamespace, limit: Int) throws(NVMeError) {

@@ -50,8 +50,7 @@ public final class NVMeQueuePair {
     var delayed: [(slot: Int, epoch: UInt32)] = []
     private var clients: [NVMeClient] = []
     private var refused: [NVMeClient] = []
-    /// `refused` is not empty. A flag of its own, as for `injections`: arrays that calls change are checked for
-    /// exclusive access wherever they are looked at.
+    /// `refused` is not empty: arrays that calls change are checked for exclusive access wherever they are looked at.
     private(set) var hasRefused = false
     /// The first of `refused`, while it is being told that there is room.
     private(set) var serving: NVMeClient?
@@ -223,9 +222,7 @@ public final class NVMeQueuePair {
     private func ringDoorbells() {
         if unacknowledged > 0, interrupts != nil || unacknowledged &+ inFlight >= memory.entryCount {
             unacknowledged = 0
-            if doorbells?.completion.ring(UInt32(truncatingIfNeeded: head)) == true {
-                counters.completionDoorbells &+= 1
-            }
+            if doorbells?.completion.ring(UInt32(truncatingIfNeeded: head)) == true { counters.completionDoorbells &+= 1 }
         }
         if !needsDoorbell { return }
         needsDoorbell = false
