@@ -65,7 +65,7 @@ let libraries: [Target] = [
         path: "Sources/Control/BdevConfiguration"),
 ]
 
-/// What a user would copy, and bdevperf: the public products only. nvme-perf uses the package's own clock and ring, too.
+/// What a user would copy, and bdevperf: the public products only, but for nvme-perf (the own clock and ring).
 let examples: [Target] = [
     .executableTarget(
         name: "bdevperf",
@@ -148,10 +148,19 @@ let tests: [Target] = [
     .testTarget(
         name: "NVMeDriverTests",
         dependencies: [
-            "Bdev", "BdevConformance", "CLinux", "CMallocCount", "NVMeBdev", "NVMeDriver", "NVMeSoftController",
-            "Reactors", "SimulatedReactors", .product(name: "Logging", package: "swift-log"),
+            "Bdev", "BdevConformance", "CLinux", "CMallocCount", "NVMeBdev", "NVMeDriver", "NVMeFuzzing",
+            "NVMeSoftController", "Reactors", "SimulatedReactors", .product(name: "Logging", package: "swift-log"),
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
+    .target(
+        name: "NVMeFuzzing",
+        dependencies: [
+            "NVMeDriver", "NVMeSoftController", "Reactors", "SimulatedReactors",
+            .product(name: "Logging", package: "swift-log"),
+        ],
+        path: "Tests/NVMeFuzzing"),
+    .target(name: "CFuzz", path: "Tests/CFuzz"),
+    .executableTarget(name: "nvme-fuzz", dependencies: ["CFuzz", "NVMeFuzzing"], path: "Tests/NVMeFuzz"),
     // Does something only in the guest that `make vm-test` starts.
     .testTarget(
         name: "VMTests",

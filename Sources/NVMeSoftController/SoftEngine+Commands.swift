@@ -129,6 +129,8 @@ extension SoftEngine {
 
     private func send(_ data: DataWriter, _ command: SoftCommand) -> NVMeStatus {
         guard let pieces = pieces(of: command, byteCount: data.bytes.count) else { return .dataTransferError }
+        var data = data
+        faults.tampering.alter(&data)
         var offset = 0
         for piece in pieces {
             for index in 0..<piece.byteCount { piece.store(data.bytes[offset + index], at: index) }

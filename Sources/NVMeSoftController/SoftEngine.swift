@@ -278,6 +278,8 @@ final class SoftEngine {
     }
 
     func complete(_ identifier: UInt16, _ completion: NVMeCompletion, on id: Int) {
+        var (identifier, completion) = (identifier, completion)
+        faults.tampering.alter(&identifier, &completion)
         guard let source = submissions[id], var target = completions[source.target],
             let entry = mapper.memory(at: target.address + UInt64(target.index * 16), byteCount: 16)
         else { return }

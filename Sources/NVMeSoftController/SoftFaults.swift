@@ -17,6 +17,7 @@ struct SoftFaults {
     var losses: [UInt8: Int] = [:]
     /// Whether an Abort finds the command that it names.
     var abortsCommands = true
+    var tampering = SoftTampering()
     var misbehavior: SoftController.Misbehavior?
     private var state: UInt64
 
@@ -80,6 +81,9 @@ extension SoftController {
 
     /// It is pulled out: all registers read as ones, for good.
     public func pullOut() async { await change { $0.pullOut() } }
+
+    /// Answers are altered from now on as the bytes of `script` say, until they are used up; any bytes make a script.
+    public func tamper(with script: [UInt8]) async { await change { $0.faults.tampering = SoftTampering(script) } }
 
     // MARK: Namespaces
 

@@ -28,10 +28,16 @@ extension NVMeController {
 
     /// The same; `data` stays alive, and untouched by others, until it returns.
     package func perform(_ command: SubmissionQueueEntry, _ data: IOMemory?) async throws(NVMeError) -> UInt64 {
-        if state == .detached || state == .removed {
+        switch state {
+        case .starting, .ready, .resetting, .shuttingDown: break
+        case .failed:
             throw NVMeError(
-                state == .removed ? .removed : .closed, device: name,
-                "the controller is gone: no command can be given to it")
+                .controllerFailed, device: name, "the controller has failed: no command can be given to it",
+                advice: "detach it, and attach it again")
+        case .removed:
+            throw NVMeError(.removed, device: name, "the controller is gone: no command can be given to it")
+        case .detached:
+            throw NVMeError(.closed, device: name, "the controller is detached: no command can be given to it")
         }
         let completion = await admin.pair.waits.run(command, data: data, metadata: nil)
         if completion.status.isSuccess { return completion.result }

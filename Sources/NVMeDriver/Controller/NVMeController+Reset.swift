@@ -10,13 +10,17 @@ extension NVMeController {
     ///   and everything that was under way has ended as aborted.
     public func reset() async throws(NVMeError) {
         switch state {
-        case .ready, .failed: break
+        case .ready: break
         case .resetting:
             while state == .resetting { await sleep(.milliseconds(1)) }
             if state == .ready { return }
             throw NVMeError(.controllerFailed, device: name, "the reset that was under way has failed")
         case .starting, .shuttingDown, .detached:
             throw NVMeError(.closed, device: name, "the controller is \(state): it cannot be reset")
+        case .failed:
+            throw NVMeError(
+                .controllerFailed, device: name, "the controller has failed, and lost its memory: it cannot be reset",
+                advice: "detach it, and attach it again")
         case .removed: throw NVMeError(.removed, device: name, "the controller is gone: it cannot be reset")
         }
         state = .resetting
@@ -71,6 +75,7 @@ extension NVMeController {
         transport.domain.close()
         for entry in pairs { await entry.reactor.run { _ in entry.pair.value.close() } }
         admin.pair.disconnect(resumes: false)
+        admin.pair.failWaiting()
         tell(state == .removed ? .removed : .failed)
     }
 

@@ -58,6 +58,12 @@ extension NVMeQueuePair {
     func close() {
         disconnect(resumes: false)
         state = .closed
+        failWaiting()
+        _ = poll()
+    }
+
+    /// What has not been given to the controller, and will not be, ends as aborted.
+    func failWaiting() {
         while waitingFirst >= 0 {
             let slot = Int(waitingFirst)
             waitingFirst = memory[slot].next
@@ -66,7 +72,6 @@ extension NVMeQueuePair {
         waitingLast = -1
         for each in delayed { fail(each.slot, .abortedBySubmissionQueueDeletion) }
         delayed = []
-        _ = poll()
     }
 
     // MARK: Retries

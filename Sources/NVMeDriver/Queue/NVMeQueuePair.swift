@@ -222,7 +222,8 @@ public final class NVMeQueuePair {
     private func ringDoorbells() {
         if unacknowledged > 0, interrupts != nil || unacknowledged &+ inFlight >= memory.entryCount {
             unacknowledged = 0
-            if doorbells?.completion.ring(UInt32(truncatingIfNeeded: head)) == true { counters.completionDoorbells &+= 1 }
+            let isTold = doorbells?.completion.ring(UInt32(truncatingIfNeeded: head))
+            if isTold == true { counters.completionDoorbells &+= 1 }
         }
         if !needsDoorbell { return }
         needsDoorbell = false
