@@ -158,7 +158,7 @@ let tests: [Target] = [
             "NVMeDriver", "NVMeSoftController", "Reactors", "SimulatedReactors",
             .product(name: "Logging", package: "swift-log"),
         ],
-        path: "Tests/NVMeFuzzing"),
+        path: "Tests/NVMeFuzzing", exclude: ["Corpus"]),
     .target(name: "CFuzz", path: "Tests/CFuzz"),
     .executableTarget(name: "nvme-fuzz", dependencies: ["CFuzz", "NVMeFuzzing"], path: "Tests/NVMeFuzz"),
     // Does something only in the guest that `make vm-test` starts.

@@ -9,7 +9,9 @@ enum NVMeFuzz {
     static func main() {
         let status = unsafe fuzz_driver_run(CommandLine.argc, CommandLine.unsafeArgv) { data, count in
             let script = unsafe Array(UnsafeBufferPointer(start: data, count: count))
-            do { try ControllerFuzzing.run(script) } catch { fatalError("\(error)") }
+            // Files that are run again.
+            let isVerbose = !CommandLine.arguments.dropFirst().contains { $0.hasPrefix("-") }
+            do { try ControllerFuzzing.run(script, isVerbose: isVerbose) } catch { fatalError("\(error)") }
             return 0
         }
         if status < 0 { fatalError("this was not built for fuzzing: use `make fuzz`") }

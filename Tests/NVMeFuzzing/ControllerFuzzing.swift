@@ -14,20 +14,20 @@ public enum ControllerFuzzing {
     /// What any controller may do to the driver is: fail its calls. Nothing traps, every command ends, every call
     /// returns, and once the controller answers as it should a new attachment works.
     ///
-    /// - Parameter script: how answers are altered; any bytes.
+    /// `script`: how answers are altered; any bytes. `isVerbose`: what the driver logs is shown.
     /// - Throws: ``Failure``.
-    public static func run(_ script: [UInt8]) throws {
+    public static func run(_ script: [UInt8], isVerbose: Bool = false) throws {
         try Simulation(seed: 1).run { local in
             let soft = try SoftController(controller, on: local)
             await soft.tamper(with: script)
-            let session = ReactorConfined(Session()), reactor = local.reactor
+            let session = ReactorConfined(Session(isVerbose)), reactor = local.reactor
             Task(executorPreference: reactor.taskExecutor) {
                 await reactor.run { local in await session.value.run(soft, on: local) }
             }
             try await wait("it still has to \(session.value.step)", on: local) { session.value.isOver }
             if let complaint = session.value.complaint { throw Failure(description: complaint) }
             await soft.tamper(with: [])
-            let sound = ReactorConfined(Session())
+            let sound = ReactorConfined(Session(isVerbose))
             Task(executorPreference: reactor.taskExecutor) {
                 await reactor.run { local in await sound.value.checkSoundness(soft, on: local) }
             }
@@ -59,28 +59,31 @@ public enum ControllerFuzzing {
         return options
     }
 
-    static var driver: NVMeController.Options {
+    fileprivate static func driver(isVerbose: Bool) -> NVMeController.Options {
         var options = NVMeController.Options()
         options.adminTimeout = .milliseconds(100)
         options.commandTimeout = .milliseconds(100)
         options.timeoutAction = .abort
         options.queueEntryCount = 8
         options.requestCount = 16
-        options.logger = Logger(label: "fuzz") { _ in SwiftLogNoOpLogHandler() }
+        if !isVerbose { options.logger = Logger(label: "fuzz") { _ in SwiftLogNoOpLogHandler() } }
         return options
     }
 }
 
 /// What is done with a controller.
 private final class Session {
+    private let options: NVMeController.Options
     private(set) var isOver = false
     private(set) var complaint: String?
     /// What it is about to do.
     private(set) var step = "attach"
 
+    init(_ isVerbose: Bool) { options = ControllerFuzzing.driver(isVerbose: isVerbose) }
+
     func run(_ soft: SoftController, on local: isolated LocalReactor) async {
         defer { isOver = true }
-        guard let controller = try? await soft.attach(on: local.reactor, options: ControllerFuzzing.driver) else { return }
+        guard let controller = try? await soft.attach(on: local.reactor, options: options) else { return }
         step = "makeQueuePair"
         if let pair = try? await local.makeQueuePair(of: controller) {
             for namespace in await controller.namespaces.prefix(4) { await use(namespace, pair, on: local) }
@@ -136,7 +139,7 @@ private final class Session {
     func checkSoundness(_ soft: SoftController, on local: isolated LocalReactor) async {
         defer { isOver = true }
         do throws(NVMeError) {
-            let controller = try await soft.attach(on: local.reactor, options: ControllerFuzzing.driver)
+            let controller = try await soft.attach(on: local.reactor, options: options)
             let pair = try await local.makeQueuePair(of: controller)
             if let namespace = await controller.namespaces.first(where: { $0.id == 1 }) {
                 var data = await local.buffer(byteCount: namespace.blockByteCount)

@@ -39,6 +39,8 @@ extension NVMeController {
         case .detached:
             throw NVMeError(.closed, device: name, "the controller is detached: no command can be given to it")
         }
+        // Nobody connects the admin queue again.
+        if isComingUp, isStartLost { throw failure(of: command, .abortedBySubmissionQueueDeletion) }
         let completion = await admin.pair.waits.run(command, data: data, metadata: nil)
         if completion.status.isSuccess { return completion.result }
         throw failure(of: command, completion.status)

@@ -177,8 +177,11 @@ public actor NVMeController {
         try await requestEvents()
     }
 
-    /// CRDT1 to 3, which count in the periods of the scan.
-    var retryDelays: [Int] { identity.retryDelays.map { max(1, Int($0)) } }
+    /// CRDT1 to 3, which count in the periods of the scan. Nobody waits for hours because a controller says so.
+    var retryDelays: [Int] {
+        let limit = max(1, Int(clamping: options.adminTimeout.periods))
+        return identity.retryDelays.map { min(max(1, Int($0)), limit) }
+    }
 
     /// The most bytes of one command.
     public var transferByteLimit: Int {
