@@ -134,8 +134,8 @@ let tests: [Target] = [
     .testTarget(
         name: "ConfigurationTests",
         dependencies: [
-            "Bdev", "BdevConfiguration", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev",
-            "Reactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
+            "Bdev", "BdevConfiguration", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NVMeBdev",
+            "NVMeSoftController", "NullBdev", "PassthruBdev", "Reactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
         ]),
     .testTarget(name: "ExampleTests", dependencies: ["bdevperf", "hello-bdev", "numa-pinning", "swift-service"]),
     .testTarget(
