@@ -78,19 +78,19 @@ extension GuestTests {
             var options = NVMeController.Options()
             options.usesInterrupts = usesInterrupts
             let count = ReactorValue<UInt64>()
-            try await withController("plain", options: options) { local, controller in
-                try await exercise(controller, on: local.reactor, seed: 10)
+            // Its reads take 20 ms, however fast the machine is.
+            try await withController("slow", options: options) { local, controller in
                 let pair = try await local.makeQueuePair(of: controller)
                 let namespace = try #require(await controller.namespaces.first)
                 var buffer = await local.buffer(byteCount: 65536)
                 let before = pair.statistics.polls
-                for _ in 0..<50 { try await pair.read(namespace, at: 0, into: &buffer) }
+                for _ in 0..<10 { try await pair.read(namespace, at: 0, into: &buffer) }
                 count.value = pair.statistics.polls - before
                 await local.close(pair, of: controller)
             }
             polls.append(try #require(count.value))
         }
-        #expect(polls[1] < polls[0] / 2, "for 50 reads: \(polls[0]) polls, and \(polls[1]) with interrupts")
+        #expect(polls[1] < polls[0] / 4, "for 10 reads: \(polls[0]) polls, and \(polls[1]) with interrupts")
     }
 
     @Test func `a function reset leaves a controller that comes up again`() async throws {
