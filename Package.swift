@@ -127,7 +127,10 @@ let tests: [Target] = [
     // Does something only in the guest that `make vm-test` starts.
     .testTarget(
         name: "VMTests",
-        dependencies: ["NVMeDriver", "Reactors", .product(name: "SystemPackage", package: "swift-system")]),
+        dependencies: [
+            "Bdev", "BdevConfiguration", "BdevConformance", "NVMeBdev", "NVMeDriver", "Reactors",
+            .product(name: "SystemPackage", package: "swift-system"),
+        ]),
     .testTarget(
         name: "ReactorsTests",
         dependencies: ["Reactors", "CLinux", .product(name: "SystemPackage", package: "swift-system")]),
