@@ -128,13 +128,11 @@ struct NamespaceChangeTests {
 struct NamespaceOperationTests {
     @Test(arguments: [8, 16], [false, true])
     func `blocks with metadata pass the conformance suite`(metadataByteCount: Int, isInterleaved: Bool) throws {
-        try simulateFleet(
-            count: 1,
-            change: { soft, _ in
-                soft.namespaces[0].metadataByteCount = metadataByteCount
-                soft.namespaces[0].isMetadataInterleaved = isInterleaved
-            }
-        ) { local, fleet in
+        let change: SoftChange = { soft, _ in
+            soft.namespaces[0].metadataByteCount = metadataByteCount
+            soft.namespaces[0].isMetadataInterleaved = isInterleaved
+        }
+        try simulateFleet(count: 1, change: change) { local, fleet in
             try await fleet.attachAll()
             let geometry = try await fleet.engine.info("Nvme0n1").geometry
             #expect(geometry.metadataByteCount == metadataByteCount)
@@ -213,7 +211,8 @@ struct NamespaceOperationTests {
 
     @Test(arguments: [false, true])
     func `says truthfully whether a flush does something, and flushes then`(hasCache: Bool) throws {
-        try simulateFleet(count: 1, change: { soft, _ in soft.hasVolatileWriteCache = hasCache }) { local, fleet in
+        let change: SoftChange = { soft, _ in soft.hasVolatileWriteCache = hasCache }
+        try simulateFleet(count: 1, change: change) { local, fleet in
             try await fleet.attachAll()
             #expect(try await fleet.engine.info("Nvme0n1").geometry.hasWriteCache == hasCache)
             let descriptor = try await fleet.engine.open("Nvme0n1", mode: .readWrite), reactor = local.reactor

@@ -31,8 +31,9 @@ extension GuestTests {
     }
 
     private static func attach(_ drive: String, checks: Bool = false) throws -> String {
-        #"{"method": "bdev_nvme_attach_controller", "params": {"name": "Nvme0", "trtype": "PCIe", "prchk_guard": \#(checks), "#
-            + #""prchk_reftag": \#(checks), "traddr": "\#(try Guest.address(drive))"}}"#
+        let address = try Guest.address(drive)
+        return #"{"method": "bdev_nvme_attach_controller", "params": {"name": "Nvme0", "trtype": "PCIe", "#
+            + #""traddr": "\#(address)", "prchk_guard": \#(checks), "prchk_reftag": \#(checks)}}"#
     }
 
     @Test(arguments: ["plain", "large", "separate", "protected1", "protected2", "protected3", "small", "single"])
