@@ -165,7 +165,8 @@ let tests: [Target] = [
     .testTarget(
         name: "VMTests",
         dependencies: [
-            "NVMeDriver", "Reactors", "hello-nvme", "nvme-identify", "nvme-perf",
+            "Bdev", "BdevConfiguration", "BdevConformance", "NVMeBdev", "NVMeDriver", "Reactors", "hello-nvme",
+            "nvme-identify", "nvme-perf",
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
     .testTarget(
@@ -174,8 +175,8 @@ let tests: [Target] = [
     .testTarget(
         name: "ConfigurationTests",
         dependencies: [
-            "Bdev", "BdevConfiguration", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev", "PassthruBdev",
-            "Reactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
+            "Bdev", "BdevConfiguration", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NVMeBdev",
+            "NVMeSoftController", "NullBdev", "PassthruBdev", "Reactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
         ]),
     .testTarget(
         name: "ExampleTests",

@@ -5,6 +5,8 @@ import ErrorBdev
 import Foundation
 import LogBdev
 import MallocBdev
+import NVMeBdev
+import NVMeSoftController
 import NullBdev
 import PassthruBdev
 import Reactors
@@ -62,7 +64,9 @@ struct ModuleTableTests {
 
     @Test func `tells of every module and every method that makes its bdevs`() throws {
         let text = String(decoding: try Data(contentsOf: Self.page), as: UTF8.self)
-        let prefixes = ["null", "malloc", "uring", "aio", "passthru", "split", "delay", "error", "zone_block", "log"]
+        let prefixes = [
+            "null", "malloc", "uring", "aio", "passthru", "split", "delay", "error", "zone_block", "log", "nvme",
+        ]
         let methods = StandardModules().methods.names.filter { name in
             prefixes.contains { name.hasPrefix("bdev_\($0)_") }
         }
@@ -102,6 +106,7 @@ struct ModuleTableTests {
         uring.byteCount = 1 << 20
         try await modules.uring.create(uring)
         for name in ["null", "malloc", "uring"] { columns.append((name, try await answers(name, engine))) }
+        columns.append(("nvme", try await nvme(engine, modules)))
         for module in ["passthru", "split", "delay", "error", "zone_block", "log"] {
             var found: [[Answer]] = []
             for (suffix, types) in [("everything", IOTypes(IOType.allCases.map(IOTypes.init))), ("nothing", [])] {
@@ -117,6 +122,21 @@ struct ModuleTableTests {
             lines.append("| \(type) | " + columns.map { $0.answers[index].rawValue }.joined(separator: " | ") + " |")
         }
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// Of a controller that has every optional command the soft one knows.
+    private static func nvme(_ engine: BdevEngine, _ modules: StandardModules) async throws -> [Answer] {
+        let reactor = engine.reactors[0]
+        let soft = try await reactor.run { local in
+            var options = SoftController.Options()
+            options.namespaces = [SoftNamespaceOptions(blockCount: 1024)]
+            return try SoftController(options, on: local)
+        }
+        _ = try await modules.nvme.add(try await soft.attach(on: reactor), as: "nvme")
+        let result = try await answers("nvmen1", engine)
+        try await modules.nvme.detach("nvme")
+        await soft.powerOff()
+        return result
     }
 
     private static func answers(_ bdev: String, _ engine: BdevEngine) async throws -> [Answer] {

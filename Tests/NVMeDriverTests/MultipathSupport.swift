@@ -76,10 +76,13 @@ private final class Outcome: Sendable {
     func end(_ error: BdevError?) { state.withLock { $0 = (true, error) } }
 }
 
+/// What is special about the controllers of a fleet, by their places.
+typealias SoftChange = (inout SoftController.Options, Int) -> Void
+
 /// Runs `body` in a simulation of `reactorCount` reactors with a fleet of `count` controllers, none of them attached.
 func simulateFleet(
     seed: UInt64 = .random(in: 1 ... .max), count: Int = 2, reactorCount: Int = 1, reportsAccess: Bool = false,
-    module options: NVMeModule.Options = .init(), change: (inout SoftController.Options, Int) -> Void = { _, _ in },
+    module options: NVMeModule.Options = .init(), change: SoftChange = { _, _ in },
     _ body: @escaping @Sendable (isolated LocalReactor, Fleet) async throws -> Void
 ) throws {
     var all: [SoftController.Options] = []

@@ -130,8 +130,8 @@ struct MultipathTests {
 
     @Test func `keeps I/O while a transition lasts, and fails it when it lasts longer than the controller says`() throws
     {
-        try simulateFleet(count: 1, reportsAccess: true, change: { soft, _ in soft.subsystem.transitionTime = 4 }) {
-            local, fleet in
+        let change: SoftChange = { soft, _ in soft.subsystem.transitionTime = 4 }
+        try simulateFleet(count: 1, reportsAccess: true, change: change) { local, fleet in
             try await fleet.attachAll()
             let descriptor = try await fleet.engine.open("Nvme0n1", mode: .readWrite)
             await fleet.softs[0].setAccess(.change)
@@ -208,13 +208,11 @@ struct MultipathTests {
     // MARK: What is no path
 
     @Test func `is only made of controllers that show the same namespace of the same subsystem`() throws {
-        try simulateFleet(
-            count: 4,
-            change: { soft, index in
-                if index == 1 { soft.subsystem.name = "nqn.2014-08.org.nvmexpress:another" }
-                if index == 2 { soft.subsystem.controllerID = 1 }
-            }
-        ) { local, fleet in
+        let change: SoftChange = { soft, index in
+            if index == 1 { soft.subsystem.name = "nqn.2014-08.org.nvmexpress:another" }
+            if index == 2 { soft.subsystem.controllerID = 1 }
+        }
+        try simulateFleet(count: 4, change: change) { local, fleet in
             let names = try await fleet.attach(0)
             #expect(names == ["Nvme0n1"])
             for index in 1...2 {

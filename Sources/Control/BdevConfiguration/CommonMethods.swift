@@ -36,7 +36,7 @@ struct AcceptedMethod: ConfigurationMethod {
                     ("iobuf_small_cache_size", .integer), ("iobuf_large_cache_size", .integer),
                 ], notice: nil)
         ]
-        + ["bdev_nvme_set_options", "bdev_nvme_set_hotplug", "bdev_iscsi_set_options", "bdev_raid_set_options"].map {
+        + ["bdev_iscsi_set_options", "bdev_raid_set_options"].map {
             AcceptedMethod(name: $0, parameters: nil, notice: "ignored \($0): its module is not here")
         }
 }

@@ -30,6 +30,18 @@ public struct ParameterReader {
 
     mutating func isMinusOne(_ key: String) -> Bool { value(key) == .negative(-1) }
 
+    /// A parameter that is understood and does nothing, whatever it is.
+    mutating func accept(_ key: String) { _ = value(key) }
+
+    /// The parameters inside a parameter, to be read and finished as those of a call are.
+    ///
+    /// - Throws: `wrongType`.
+    mutating func object(_ key: String) throws(ConfigurationError) -> ParameterReader? {
+        guard let found = value(key) else { return nil }
+        guard case .object(let values) = found else { throw wrong(key, "an object", found) }
+        return ParameterReader(values, path: "\(path).\(key)")
+    }
+
     private mutating func demand<Value>(_ key: String, _ value: Value?) throws(ConfigurationError) -> Value {
         if let value { return value }
         throw ConfigurationError(.missingKey, path: path, "the parameter \"\(key)\" is missing", advice: "add it")

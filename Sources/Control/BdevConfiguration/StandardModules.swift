@@ -3,6 +3,7 @@ public import DelayBdev
 public import ErrorBdev
 public import LogBdev
 public import MallocBdev
+public import NVMeBdev
 public import NullBdev
 public import PassthruBdev
 public import SplitBdev
@@ -20,15 +21,21 @@ public struct StandardModules: Sendable {
     public let error = ErrorModule()
     public let zoneBlock = ZoneBlockModule()
     public let uring: UringModule
+    public let nvme: NVMeModule
 
-    /// - Parameter uring: another than the standard one, such as one with a logger of its own.
-    public init(uring: UringModule = UringModule()) { self.uring = uring }
+    /// - Parameters:
+    ///   - uring: another than the standard one, such as one with a logger of its own.
+    ///   - nvme: the same.
+    public init(uring: UringModule = UringModule(), nvme: NVMeModule = NVMeModule()) {
+        self.uring = uring
+        self.nvme = nvme
+    }
 
     /// Starts all of them with `engine`.
     ///
     /// - Throws: as `BdevEngine.start(_:)`.
     public func register(with engine: BdevEngine) async throws(BdevError) {
-        try await engine.start([malloc, null, uring, passthru, split, delay, error, zoneBlock, log])
+        try await engine.start([malloc, null, uring, nvme, passthru, split, delay, error, zoneBlock, log])
     }
 
     /// The methods that make and delete their bdevs, and those that are accepted for the sake of saved configurations.
@@ -61,6 +68,7 @@ public struct StandardModules: Sendable {
             registry.add(UringDelete(name: "\(kind)_delete", module: uring))
             registry.add(UringRescan(name: "\(kind)_rescan", module: uring))
         }
+        addNVMe(to: &registry)
         registry.add(SetLimits())
         registry.add(GetStatistics())
         registry.add(ResetStatistics())
@@ -69,5 +77,19 @@ public struct StandardModules: Sendable {
         registry.add(GetLatencies())
         for method in AcceptedMethod.all { registry.add(method) }
         return registry
+    }
+
+    private func addNVMe(to registry: inout ConfigurationRegistry) {
+        registry.add(NVMeAttach(module: nvme))
+        registry.add(NVMeDetach(module: nvme))
+        registry.add(NVMeReset(module: nvme))
+        registry.add(NVMeSetOptions(module: nvme))
+        registry.add(NVMeSetHotplug(module: nvme))
+        registry.add(NVMeGetControllers(module: nvme))
+        registry.add(NVMeGetPaths(module: nvme))
+        registry.add(NVMeGetPathStatistics(module: nvme))
+        registry.add(NVMeGetHealth(module: nvme))
+        registry.add(NVMeSetPreferredPath(module: nvme))
+        registry.add(NVMeSetPolicy(module: nvme))
     }
 }

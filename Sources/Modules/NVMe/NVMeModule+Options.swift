@@ -94,6 +94,8 @@ extension NVMeModule {
         public var bdevCountLimit = 128
         /// I/O queue pairs that are asked for; nil: the driver's default.
         public var queuePairCount: Int?
+        /// SUBNQN that it must have; nil: any.
+        public var subsystemName: String?
         /// What of the protection information the controller checks with each read and write.
         public var checks: ProtectionInformation.Checks = []
 

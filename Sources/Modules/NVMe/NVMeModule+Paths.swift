@@ -1,5 +1,5 @@
 public import Bdev
-import NVMeDriver
+public import NVMeDriver
 import Reactors
 
 extension NVMeModule {
@@ -112,15 +112,25 @@ extension NVMeModule {
         return result
     }
 
-    /// The SMART / health information log page (02h) of the controller that is attached as `name`, and its temperature
-    /// thresholds: 512 bytes as the controller gives them.
+    /// What a controller says of its health.
+    public struct Health: Sendable, Hashable {
+        /// Where it is: `0000:3b:00.0`.
+        public let address: String
+        public let identity: IdentifyController
+        /// The SMART / health information log page (02h): 512 bytes as the controller gives them.
+        public let page: [UInt8]
+    }
+
+    /// The health of the first controller attached as `name` that answers.
     ///
     /// - Throws: `noSuchBdev`; `deviceFailed` when no controller answers.
-    public func healthInformation(of name: String) async throws(BdevError) -> [UInt8] {
+    public func health(of name: String) async throws(BdevError) -> Health {
         let subsystem = try find(name)
         for path in await subsystem.paths {
             guard let controller = path.controller else { continue }
-            if let page = try? await controller.logPage(2, byteCount: 512) { return page }
+            if let page = try? await controller.logPage(2, byteCount: 512) {
+                return Health(address: path.address, identity: await controller.identity, page: page)
+            }
         }
         throw BdevError(.deviceFailed, "no controller of '\(name)' tells of its health")
     }

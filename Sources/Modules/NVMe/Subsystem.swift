@@ -49,6 +49,10 @@ actor Subsystem {
         _ controller: NVMeController, _ attach: NVMeModule.AttachOptions, connector: NVMeModule.Connector?
     ) async throws(BdevError) -> [String] {
         let identity = await controller.identity
+        if let wanted = attach.subsystemName, wanted != identity.subsystemName {
+            throw BdevError(
+                .invalidArgument, "the controller is of subsystem '\(identity.subsystemName)', not of '\(wanted)'")
+        }
         if let other = paths.first?.controller { try await requireSame(identity, as: other) }
         if paths.contains(where: { $0.controllerID == identity.controllerID }) {
             throw BdevError(
