@@ -46,12 +46,13 @@ public final class NVMeQueuePair {
     var waitingLast: Int32 = -1
     /// Failed by the driver, to be told at the next poll.
     var failed: [(slot: Int, status: NVMeStatus)] = []
+    var hasFailed = false
     /// Wait for the controller to be ready for them, until a period of the scan.
     var delayed: [(slot: Int, epoch: UInt32)] = []
     private var clients: [NVMeClient] = []
     private var refused: [NVMeClient] = []
-    /// `refused` is not empty. A flag of its own, as for `injections`: arrays that calls change are checked for
-    /// exclusive access wherever they are looked at.
+    /// `refused` is not empty. A flag of its own, as for `failed` and `injections`: arrays that calls change are checked
+    /// for exclusive access wherever they are looked at.
     private var hasRefused = false
     /// The first of `refused`, while it is being told that there is room.
     private var serving: NVMeClient?
@@ -205,7 +206,7 @@ public final class NVMeQueuePair {
     func poll() -> PollResult {
         counters.polls &+= 1
         let count = state == .connected ? processCompletions() : 0
-        if !failed.isEmpty { tellFailed() }
+        if hasFailed { tellFailed() }
         if hasRefused { serveRefused() }
         if needsDoorbell || unacknowledged > 0 { ringDoorbells() }
         if count > 0 { return .busy }
