@@ -65,7 +65,7 @@ let libraries: [Target] = [
         path: "Sources/Control/BdevConfiguration"),
 ]
 
-/// What a user would copy, and bdevperf: the public products only, but for nvme-perf (the own clock and ring).
+/// What a user would copy, and bdevperf: the public products only. nvme-perf uses the package's own clock and ring too.
 let examples: [Target] = [
     .executableTarget(
         name: "bdevperf",

@@ -62,6 +62,7 @@ public enum ControllerFuzzing {
     fileprivate static func driver(isVerbose: Bool) -> NVMeController.Options {
         var options = NVMeController.Options()
         options.adminTimeout = .milliseconds(100)
+        options.formatTimeout = .milliseconds(200)
         options.commandTimeout = .milliseconds(100)
         options.timeoutAction = .abort
         options.queueEntryCount = 8

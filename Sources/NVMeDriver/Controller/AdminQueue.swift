@@ -51,14 +51,18 @@ final class AdminQueue {
     /// Polls from now on: all the time while commands are under way, else ten times a second for what the controller
     /// reports by itself.
     func startPolling(named name: String, on local: isolated LocalReactor, scan: @escaping () -> Void) {
-        poller = local.addPoller(named: "nvme admin \(name)") { [unowned self] in
-            let result = pair.poll()
-            return result == .pending && pair.outstanding <= eventCount ? .idle : result
-        }
+        let poller = AdminPoller(self, name: "nvme admin \(name)")
+        self.poller = poller
+        local.add(poller)
         scanner = local.addPoller(named: "nvme scan \(name)", every: NVMeQueuePair.scanPeriod) {
             scan()
             return .idle
         }
+    }
+
+    fileprivate func visit() -> PollResult {
+        let result = pair.poll()
+        return result == .pending && pair.outstanding <= eventCount ? .idle : result
     }
 
     func stopPolling(on local: isolated LocalReactor) {
@@ -67,4 +71,16 @@ final class AdminQueue {
         poller = nil
         scanner = nil
     }
+}
+
+/// Visits an admin queue. Keeps it until it is stopped: a reference that does not would be counted at each visit.
+private final class AdminPoller: Poller {
+    private let queue: AdminQueue
+
+    init(_ queue: AdminQueue, name: String) {
+        self.queue = queue
+        super.init(name: name)
+    }
+
+    override func poll() -> PollResult { queue.visit() }
 }

@@ -111,11 +111,17 @@ extension NVMeController {
 
     func startAdmin() async {
         admin.pair.overdueLimit = UInt32(clamping: options.adminTimeout.periods)
-        admin.pair.overdue = { [weak self, limit = options.adminTimeout] command, count in
-            // What ends only when something happens may take as long as that, and to format takes its time.
-            let mayTakeLong = [AdminOpcode.asynchronousEventRequest, AdminOpcode.formatNVM].contains(command.opcode)
-            if count > 0 || mayTakeLong { return }
-            self?.assumeIsolated { $0.adminIsOverdue(command, limit) }
+        let limit = options.adminTimeout, formatRounds = max(1, options.formatTimeout.periods / max(1, limit.periods))
+        admin.pair.overdue = { [weak self] command, count in
+            // Told of it again after as long again.
+            let round: Int64? =
+                switch command.opcode {
+                // Ends only when something happens.
+                case AdminOpcode.asynchronousEventRequest: nil
+                case AdminOpcode.formatNVM: min(formatRounds, 250)
+                default: 1
+                }
+            if Int64(count) + 1 == round { self?.assumeIsolated { $0.adminIsOverdue(command, limit * Int(count + 1)) } }
         }
         let admin = ReactorConfined(admin), name = name
         await reactor.run { local in

@@ -19,6 +19,8 @@ public actor NVMeController {
         public var queuePairCount = 64
         /// How long an admin command may take. Then the controller is reset.
         public var adminTimeout = Duration.seconds(30)
+        /// How long a Format may take, at most 250 times ``adminTimeout``. Then the controller is reset.
+        public var formatTimeout = Duration.seconds(3600)
         /// How long an I/O command may take, in steps of 100 ms; nil: as long as it wants.
         public var commandTimeout: Duration?
         /// What happens to one that takes longer.

@@ -218,9 +218,9 @@ extension NVMeQueuePair {
     }
 }
 
-/// Visits one queue pair.
+/// Visits one queue pair. Keeps it until it is stopped: a reference that does not would be counted at each visit.
 private final class QueuePoller: Poller {
-    private unowned let pair: NVMeQueuePair
+    private let pair: NVMeQueuePair
 
     init(_ pair: NVMeQueuePair, name: String) {
         self.pair = pair

@@ -13,12 +13,14 @@ extension NVMeQueuePair {
     func fail(_ slot: Int, _ status: NVMeStatus) {
         memory[slot].state = .failed
         failed.append((slot, status))
+        hasFailed = true
     }
 
     func tellFailed() {
         while !failed.isEmpty {
             let all = failed
             failed = []
+            hasFailed = false
             for each in all { end(each.slot, NVMeCompletion(status: each.status)) }
         }
     }

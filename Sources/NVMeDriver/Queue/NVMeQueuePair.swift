@@ -42,17 +42,17 @@ public final class NVMeQueuePair {
     let inFlightLimit: Int
 
     var firstFree: Int32 = 0
-    var waitingFirst: Int32 = -1
-    var waitingLast: Int32 = -1
+    var waitingFirst: Int32 = -1, waitingLast: Int32 = -1
     /// Failed by the driver, to be told at the next poll.
     var failed: [(slot: Int, status: NVMeStatus)] = []
+    var hasFailed = false
     /// Wait for the controller to be ready for them, until a period of the scan.
     var delayed: [(slot: Int, epoch: UInt32)] = []
     private var clients: [NVMeClient] = []
     private var refused: [NVMeClient] = []
-    /// `refused` is not empty: arrays that calls change are checked for exclusive access wherever they are looked at.
+    /// It is not empty, as for `failed`: a look at an array that calls change is checked for exclusive access.
     private(set) var hasRefused = false
-    /// The first of `refused`, while it is being told that there is room.
+    /// The first of them, while it is being told that there is room.
     private(set) var serving: NVMeClient?
     /// Periods of the time-out scan so far.
     var epoch: UInt32 = 0
@@ -209,7 +209,7 @@ public final class NVMeQueuePair {
     func poll() -> PollResult {
         counters.polls &+= 1
         let count = state == .connected ? processCompletions() : 0
-        if !failed.isEmpty { tellFailed() }
+        if hasFailed { tellFailed() }
         if hasRefused { serveRefused() }
         if needsDoorbell || unacknowledged > 0 { ringDoorbells() }
         if count > 0 { return .busy }
@@ -222,8 +222,8 @@ public final class NVMeQueuePair {
     private func ringDoorbells() {
         if unacknowledged > 0, interrupts != nil || unacknowledged &+ inFlight >= memory.entryCount {
             unacknowledged = 0
-            let isTold = doorbells?.completion.ring(UInt32(truncatingIfNeeded: head))
-            if isTold == true { counters.completionDoorbells &+= 1 }
+            let end = UInt32(truncatingIfNeeded: head)
+            if doorbells?.completion.ring(end) == true { counters.completionDoorbells &+= 1 }
         }
         if !needsDoorbell { return }
         needsDoorbell = false
