@@ -57,6 +57,11 @@ vm-test-fast: ## The part of it that takes three minutes
 	$(SWIFT) build --build-tests -j $(JOBS)
 	@Scripts/vm-test --fast
 
+.PHONY: fuzz
+fuzz: ## Have libFuzzer alter what a controller answers the NVMe driver, for a minute: make fuzz ARGS=600 for ten
+	@Scripts/setup build
+	@Scripts/fuzz $(ARGS)
+
 .PHONY: vm-bench
 vm-bench: ## Count the NVMe driver's instructions, and measure it beside the kernel's driver in the guest
 	@Scripts/setup build bench vm
@@ -100,7 +105,7 @@ examples: ## Build the examples, then build and test the module written outside 
 	@Scripts/examples
 
 .PHONY: checks
-checks: lint docs examples sanitize bench-ci ## Everything CI runs, but for the tests
+checks: lint docs examples vm-test-fast sanitize bench-ci ## Everything CI runs, but for the tests
 
 .PHONY: check
 check: checks test vm-test ## Everything CI runs
