@@ -213,7 +213,7 @@ let package = Package(
             name: "BdevModules",
             targets: [
                 "NullBdev", "MallocBdev", "UringBdev", "PassthruBdev", "SplitBdev", "DelayBdev", "ErrorBdev",
-                "ZoneBlockBdev", "LogBdev",
+                "ZoneBlockBdev", "LogBdev", "NVMeBdev",
             ]),
         .library(name: "NVMeDriver", targets: ["NVMeDriver"]),
         .library(name: "NVMeSoftController", targets: ["NVMeSoftController"]),

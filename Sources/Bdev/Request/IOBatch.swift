@@ -114,7 +114,6 @@ public import Reactors
         var refusal: BdevError?
         let core = channel.core
         for index in first..<count {
-            if core.pool.isExhausted { return (index, refusal) }
             do {
                 let slot = unsafe try slot(index, channel)
                 unsafe slot.pointee.batch = control
@@ -125,6 +124,7 @@ public import Reactors
                     unsafe core.startOther(slot, .batch)
                 }
             } catch {
+                if error.code == .noMemory, core.pool.isExhausted { return (index, refusal) }
                 unsafe entries[index].status = .failed
                 unsafe control.pointee.remaining -= 1
                 if refusal == nil { refusal = error }
