@@ -62,6 +62,10 @@ struct Options: ParsableCommand {
     var failureInterval: UInt64?
     @Flag(name: [.customShort("E"), .customLong("enable-interrupt")], help: "Sleep until the device interrupts.")
     var usesInterrupts = false
+    @Flag(
+        name: .customLong("no-shadow-doorbells"),
+        help: "Store to the doorbells themselves, though the controller offers words of memory in their place.")
+    var avoidsShadowDoorbells = false
     @Flag(name: .customLong("fua"), help: "Force unit access.")
     var forcesUnitAccess = false
     @Flag(name: .customLong("disable-cpumask-locks"), help: "Share cores with other instances.")
@@ -149,6 +153,7 @@ extension Options {
         }
         plan.sharesCores = sharesCores
         plan.usesInterrupts = usesInterrupts
+        plan.usesShadowDoorbells = !avoidsShadowDoorbells
         plan.forcesUnitAccess = forcesUnitAccess
         plan.failureInterval = failureInterval
         plan.latencyDetail = latencyDetail

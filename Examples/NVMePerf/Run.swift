@@ -62,6 +62,7 @@ struct Run {
         options.queueEntryCount = plan.queueEntryCount ?? max(256, depth + 1)
         options.requestCount = max(512, depth)
         options.usesInterrupts = plan.usesInterrupts
+        options.usesShadowDoorbells = plan.usesShadowDoorbells
         options.logger = Logger(label: "nvme-perf") { _ in NoticeHandler() }
         return options
     }
