@@ -2,6 +2,7 @@ import ArgumentParser
 import NVMeDriver
 import NVMeTools
 import Reactors
+import ToolSupport
 
 /// The command line. Flags are those of SPDK's tool where it has them.
 struct Options: ParsableCommand {
@@ -193,10 +194,9 @@ extension Options {
         if numberOfIOs != nil, warmUpSeconds != nil {
             throw UsageError("-a and --number-ios exclude each other: all I/Os of a number are counted; leave one out")
         }
-        func duration(_ seconds: Double) -> Duration { .nanoseconds(Int64((seconds * 1e9).rounded())) }
         plan.ioCount = numberOfIOs
-        plan.duration = seconds.map(duration) ?? (numberOfIOs == nil ? plan.duration : nil)
-        plan.warmUp = warmUpSeconds.map(duration) ?? .zero
+        plan.duration = seconds.map { Duration(seconds: $0) } ?? (numberOfIOs == nil ? plan.duration : nil)
+        plan.warmUp = warmUpSeconds.map { Duration(seconds: $0) } ?? .zero
     }
 
     private func setTargets(_ plan: inout Plan) throws(UsageError) {
