@@ -103,7 +103,7 @@ let examples: [Target] = [
     .executableTarget(
         name: "nvme-perf",
         dependencies: [
-            "Bdev", "NVMeDriver", "NVMeSoftController", "NVMeTools", "Reactors", "ToolSupport",
+            "Bdev", "NVMeBdev", "NVMeDriver", "NVMeSoftController", "NVMeTools", "Reactors", "ToolSupport",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "Logging", package: "swift-log"),
             .product(name: "SystemPackage", package: "swift-system"),

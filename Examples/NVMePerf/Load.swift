@@ -13,9 +13,9 @@ final class StopFlag: Sendable {
 
 /// What one queue has in flight, where its I/Os go, and what has come of them. One reactor's.
 ///
-/// The clock is read once in a turn, before the device is looked at: an I/O is counted from the turn that gave it to
+/// A poller that reads the clock once in a turn, before the device is looked at: an I/O is counted from the turn that gave it to
 /// the turn that found its end.
-final class Load {
+final class Load: Poller {
     struct IO {
         /// Its first block.
         let block: UInt64
@@ -65,12 +65,14 @@ final class Load {
     ///   - blocks: of an I/O.
     ///   - depth: I/Os in flight.
     ///   - index: which of the queues of the run it is.
+    ///   - reactor: the calling one. Whoever looks at the device is added to it later, so that each turn looks at the
+    ///     clock first.
     init(
         _ plan: Plan, blockCount: UInt64, blocks: UInt64, depth: Int, ioCount: UInt64?, index: Int, stop: StopFlag,
-        on local: isolated LocalReactor
+        on reactor: Reactor
     ) {
         self.depth = depth
-        reactor = local.reactor
+        self.reactor = reactor
         self.stop = stop
         failureInterval = plan.failureInterval
         histogram = plan.latencyDetail > 0 ? LatencyHistogram() : nil
@@ -81,10 +83,15 @@ final class Load {
         // Any state but 0 will do; neighbors must not look alike.
         random = (plan.seed &+ UInt64(index) &+ 1) &* 0x9E37_79B9_7F4A_7C15 | 1
         place = UInt64(index) &* 7919 % places
-        warmUp = local.loop.clock.ticks(plan.warmUp)
-        duration = plan.duration.map(local.loop.clock.ticks)
+        warmUp = reactor.loop.clock.ticks(plan.warmUp)
+        duration = plan.duration.map(reactor.loop.clock.ticks)
         remaining = ioCount ?? .max
+        super.init(name: "nvme-perf clock")
+        reactor.loop.add(self, period: nil)
     }
+
+    /// It is used no more.
+    func leave() { reactor.loop.remove(self) }
 
     // MARK: Time
 
@@ -95,13 +102,14 @@ final class Load {
         hasBegun = true
     }
 
-    /// Called once in a turn.
-    func tick(_ ticks: UInt64) {
-        if !hasBegun { return }
-        now = ticks
+    /// Looks at the clock, once in a turn.
+    override func poll() -> PollResult {
+        if !hasBegun { return .idle }
+        now = reactor.loop.clock.now()
         if !isWarm, now &- start >= warmUp { beginCounting() }
         if let duration, isWarm, now &- start >= duration { remaining = 0 }
         if stop.isSet { remaining = 0 }
+        return .idle
     }
 
     private func beginCounting() {
@@ -179,11 +187,11 @@ final class Load {
     }
 
     /// What came of it.
-    func result(_ device: String, _ plan: Plan) -> JobResult {
+    func result(_ device: String, _ path: JobResult.Path) -> JobResult {
         let clock = reactor.loop.clock
         func microseconds(_ ticks: UInt64) -> Double { Double(ticks) * 1e6 / Double(clock.ticksPerSecond) }
         return JobResult(
-            device: device, core: reactor.core, depth: depth, runtime: microseconds(end &- start) / 1e6,
+            device: device, path: path, core: reactor.core, depth: depth, runtime: microseconds(end &- start) / 1e6,
             completed: completed, failed: failed, firstFailure: firstFailure,
             average: completed > 0 ? microseconds(sum) / Double(completed) : 0,
             minimum: completed > 0 ? microseconds(minimum) : 0, maximum: microseconds(maximum),

@@ -48,6 +48,8 @@ struct Options: ParsableCommand {
     var transports: [String] = []
     @Flag(name: .customLong("soft"), help: "A controller in this process, made of memory: measures the driver alone.")
     var usesSoft = false
+    @Flag(name: .customLong("bdev"), help: "Through the bdev of each namespace, by its synchronous face.")
+    var usesBdevs = false
     @Argument(help: "Block devices of the kernel, through io_uring; a path has a slash. Or PCI addresses.")
     var devices: [String] = []
 
@@ -156,6 +158,10 @@ extension Options {
         plan.usesInterrupts = usesInterrupts
         plan.usesShadowDoorbells = !avoidsShadowDoorbells
         plan.forcesUnitAccess = forcesUnitAccess
+        if usesBdevs, forcesUnitAccess {
+            throw UsageError("--fua is not offered with --bdev: a bdev is flushed instead; leave one out")
+        }
+        plan.usesBdevs = usesBdevs
         plan.failureInterval = failureInterval
         plan.latencyDetail = latencyDetail
         plan.printsStatistics = printsStatistics

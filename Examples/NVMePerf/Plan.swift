@@ -36,6 +36,7 @@ struct Plan: Sendable {
     var usesInterrupts = false
     var usesShadowDoorbells = true
     var forcesUnitAccess = false
+    var usesBdevs = false
     /// After how many failures one more is printed; nil: the first one ends the run.
     var failureInterval: UInt64?
     /// 0: none, 1: percentiles, 2: every bucket too.

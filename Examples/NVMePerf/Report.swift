@@ -3,7 +3,11 @@ import ToolSupport
 
 /// What one queue did. Times in microseconds, the runtime in seconds.
 struct JobResult: Sendable {
+    enum Path: String { case nvme, bdev, kernel }
+
     var device: String
+    /// What the I/Os went through.
+    var path = Path.nvme
     var core: Int
     var depth: Int
     var runtime: Double
@@ -14,7 +18,7 @@ struct JobResult: Sendable {
     var minimum: Double
     var maximum: Double
     var latencies: Latencies?
-    /// nil: the kernel's.
+    /// Of the queue pair, when it was the run's own.
     var statistics: NVMeQueuePair.Statistics?
 
     var iops: Double { runtime > 0 ? Double(completed) / runtime : 0 }
@@ -106,7 +110,7 @@ struct Report {
 
     private func members(_ result: JobResult, iops: Double) -> [Member] {
         var members: [Member] = [
-            ("device", .string(result.device)), ("driver", result.statistics == nil ? "kernel" : "nvme"),
+            ("device", .string(result.device)), ("driver", .string(result.path.rawValue)),
             ("core", JSON(result.core)), ("workload", .string(plan.workload.rawValue)),
             ("queue_depth", JSON(result.depth)), ("io_size", JSON(plan.ioByteCount)),
         ]

@@ -1,3 +1,4 @@
+import Bdev
 import Logging
 import NVMeDriver
 import NVMeSoftController
@@ -14,6 +15,7 @@ struct Run {
     private struct Job: Sendable {
         enum Subject: Sendable {
             case namespace(NVMeNamespace, of: NVMeController)
+            case bdev(BdevDescriptor)
             case file(BlockFile)
         }
         let subject: Subject
@@ -39,9 +41,17 @@ struct Run {
             try await withControllers(
                 targets.map(\.device), on: group, options: driverOptions, soft: Self.softOptions
             ) { controllers in
-                let jobs = try await self.jobs(group, zip(targets, controllers).map { ($0, $1) }, files)
-                if !plan.printsJSON { Tool.print(announcement(jobs.count)) }
-                return try await run(jobs)
+                let bdevs = plan.usesBdevs ? try await Bdevs(of: controllers, on: group) : nil
+                do {
+                    let jobs = try await self.jobs(group, zip(targets, controllers).map { ($0, $1) }, files, bdevs)
+                    if !plan.printsJSON { Tool.print(announcement(jobs.count)) }
+                    let results = try await run(jobs)
+                    await bdevs?.end()
+                    return results
+                } catch {
+                    await bdevs?.end()
+                    throw error
+                }
             }
         }
     }
@@ -81,10 +91,10 @@ struct Run {
     // MARK: Jobs
 
     private func jobs(
-        _ group: ReactorGroup, _ controllers: [(Plan.Target, NVMeController)], _ files: [BlockFile]
+        _ group: ReactorGroup, _ controllers: [(Plan.Target, NVMeController)], _ files: [BlockFile], _ bdevs: Bdevs?
     ) async throws -> [Job] {
         var subjects: [(subject: Job.Subject, queueCount: Int)] = []
-        for (target, controller) in controllers {
+        for (index, (target, controller)) in controllers.enumerated() {
             let all = await controller.namespaces
             let chosen = all.filter { target.namespaceID == nil || $0.id == target.namespaceID }
             if chosen.isEmpty {
@@ -94,7 +104,12 @@ struct Run {
             }
             for namespace in chosen {
                 try check(namespace, of: controller)
-                subjects.append((.namespace(namespace, of: controller), plan.queuePairCount))
+                if let bdevs {
+                    let descriptor = try await bdevs.open(namespace, index, writes: plan.workload.writes)
+                    subjects.append((.bdev(descriptor), plan.queuePairCount))
+                } else {
+                    subjects.append((.namespace(namespace, of: controller), plan.queuePairCount))
+                }
             }
         }
         for file in files {
@@ -169,28 +184,23 @@ struct Run {
     private func run(_ job: Job, on local: isolated LocalReactor) async throws -> JobResult {
         switch job.subject {
         case .namespace(let namespace, let controller): try await run(job, namespace, controller, on: local)
+        case .bdev(let descriptor): try await run(job, descriptor)
         case .file(let file): try await run(job, file, on: local)
         }
     }
 
-    private func load(_ job: Job, blockCount: UInt64, blocks: Int, on local: isolated LocalReactor) -> Load {
+    private func load(_ job: Job, blockCount: UInt64, blocks: Int) -> Load {
         Load(
             plan, blockCount: blockCount, blocks: UInt64(blocks), depth: job.depth, ioCount: job.ioCount,
-            index: job.index, stop: stop, on: local)
+            index: job.index, stop: stop, on: job.reactor)
     }
 
     private func run(
         _ job: Job, _ namespace: NVMeNamespace, _ controller: NVMeController, on local: isolated LocalReactor
     ) async throws -> JobResult {
         let blocks = plan.ioByteCount / namespace.format.dataByteCount
-        let load = load(job, blockCount: namespace.blockCount, blocks: blocks, on: local)
-        let clock = local.loop.clock
-        // Before the pair, so that each turn looks at the clock first.
-        let ticker = local.addPoller(named: "nvme-perf clock") {
-            load.tick(clock.now())
-            return .idle
-        }
-        defer { local.remove(ticker) }
+        let load = load(job, blockCount: namespace.blockCount, blocks: blocks)
+        defer { load.leave() }
         let pair = try await local.makeQueuePair(of: controller)
         let name = "\(controller.name) NSID \(namespace.id)"
         let worker: NVMeWorker
@@ -205,31 +215,45 @@ struct Run {
         load.begin()
         worker.begin()
         await load.wait()
-        var result = load.result(name, plan)
+        var result = load.result(name, .nvme)
         result.statistics = pair.statistics
         pair.remove(worker)
         await local.close(pair, of: controller)
         return result
     }
 
+    private func run(_ job: Job, _ descriptor: BdevDescriptor) async throws -> JobResult {
+        try await descriptor.withChannel(on: job.reactor) { channel in
+            try await run(job, descriptor, channel)
+        }
+    }
+
+    private func run(
+        _ job: Job, _ descriptor: BdevDescriptor, _ channel: isolated BdevChannel
+    ) async throws -> JobResult {
+        let load = load(
+            job, blockCount: descriptor.blockCount, blocks: plan.ioByteCount / descriptor.blockByteCount)
+        defer { load.leave() }
+        let worker = BdevWorker(load, channel.engine)
+        load.begin()
+        for _ in 0..<job.depth { worker.submit(try channel.allocateBuffer(byteCount: plan.ioByteCount)) }
+        await load.wait()
+        return load.result(descriptor.name, .bdev)
+    }
+
     private func run(_ job: Job, _ file: BlockFile, on local: isolated LocalReactor) async throws -> JobResult {
         let load = load(
             job, blockCount: UInt64(file.byteCount) / UInt64(file.logicalBlockByteCount),
-            blocks: plan.ioByteCount / file.logicalBlockByteCount, on: local)
+            blocks: plan.ioByteCount / file.logicalBlockByteCount)
+        defer { load.leave() }
         let (ring, failure) = local.loop.ringOrThreads()
         if let failure { Tool.complain("\(failure)") }
         let worker = try FileWorker(load, ring, file, byteCount: plan.ioByteCount, on: local.reactor)
-        let clock = local.loop.clock
-        let ticker = local.addPoller(named: "nvme-perf clock") {
-            load.tick(clock.now())
-            return .idle
-        }
-        defer { local.remove(ticker) }
         load.begin()
         worker.begin()
         await load.wait()
         worker.leave()
-        return load.result(file.path, plan)
+        return load.result(file.path, .kernel)
     }
 }
 
