@@ -29,6 +29,8 @@ import Reactors
         case direct
         /// As it is, when the bdev's limits allow.
         case limited
+        /// As it is, when it is small and simple enough for the device, as most are.
+        case shaped
         /// Something else may stand in its way.
         case indirect
     }
@@ -112,6 +114,7 @@ import Reactors
     @inline(never)
     private func mayGo(_ slot: Slot) -> Bool {
         if route == .limited { return unsafe isAdmitted(slot) }
+        if route == .shaped, unsafe isSimple(slot) { return true }
         unsafe startIndirectly(slot)
         return false
     }
@@ -120,7 +123,8 @@ import Reactors
     func gateChanged() { route = unsafe Self.route(shape, gate, isLimited: limited.limiter != nil) }
 
     private static func route(_ shape: ChannelShape, _ gate: IOGate, isLimited: Bool) -> Route {
-        if !shape.isPlain || gate.isHolding { return .indirect }
+        if gate.isHolding || isLimited && !shape.isPlain { return .indirect }
+        if !shape.isPlain { return .shaped }
         return isLimited ? .limited : .direct
     }
 

@@ -15,6 +15,8 @@ struct ChannelShape {
     /// Writes are whole multiples of it, cut at it; 0 when the device does not mind.
     let writeUnit: UInt64
     let transferLimit: UInt64
+    /// Reads and writes of no more blocks than this, from one stretch of memory, are never split.
+    let simpleLimit: UInt64
     let unmapLimit: UInt64
     let writeZeroesLimit: UInt64
     let metadataByteCount: Int
@@ -41,6 +43,14 @@ struct ChannelShape {
         segmentCountLimit = geometry.segmentCountLimit
         segmentByteCountLimit = geometry.segmentByteCountLimit
         self.native = native
+        // Where there are boundaries it depends on the place too.
+        if boundary > 0 || writeUnit > 0 {
+            simpleLimit = 0
+        } else {
+            simpleLimit = min(
+                transferLimit > 0 ? transferLimit : .max,
+                segmentByteCountLimit > 0 ? UInt64(segmentByteCountLimit) / size : .max)
+        }
         isPlain =
             alignmentMask == 0 && boundary == 0 && writeUnit == 0 && transferLimit == 0 && unmapLimit == 0
             && writeZeroesLimit == 0

@@ -61,6 +61,15 @@ final class ZeroRegion: Sendable {
 extension ChannelCore {
     // MARK: Is one needed?
 
+    /// Whether the module can surely be given the request as it is. One that is not simple may be plain all the same.
+    @inline(__always)
+    func isSimple(_ slot: Slot) -> Bool {
+        let type = unsafe slot.pointee.type
+        return unsafe (type == .read || type == .write) && slot.pointee.segmentCount == 1
+            && slot.pointee.segments == nil && slot.pointee.blockCount <= shape.simpleLimit
+            && isAligned(slot.pointee.memory)
+    }
+
     /// Whether the module can be given the request as it is.
     @inline(never)
     func isPlain(_ slot: Slot) -> Bool {
@@ -119,6 +128,7 @@ extension ChannelCore {
 
     /// A driver wants addresses that are multiples of the alignment, and so, where one segment ends and another begins,
     /// lengths too.
+    @inline(__always)
     private func isAligned(_ memory: IOMemory) -> Bool {
         unsafe (UInt(bitPattern: memory.base) | UInt(bitPattern: memory.byteCount)) & shape.alignmentMask == 0
     }
