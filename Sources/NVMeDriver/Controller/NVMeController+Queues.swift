@@ -28,8 +28,8 @@ extension LocalReactor {
         pair.overdue = { [weak controller, id = terms.id] command, count in
             controller?.isOverdue(command, queue: id, count: count)
         }
-        pair.requestAbort = { [weak controller, weak pair, reactor] identifiers in
-            if let controller, let pair { controller.abort(identifiers, of: pair, on: reactor) }
+        pair.requestAbort = { [weak controller, reactor] pair, identifiers in
+            controller?.abort(identifiers, of: pair, on: reactor)
         }
         let layout = QueueLayout(
             id: terms.id, entryCount: terms.entryCount, submission: memory.submissionAddress,

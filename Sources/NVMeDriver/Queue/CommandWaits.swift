@@ -59,7 +59,7 @@ final class CommandWaits: NVMeClient {
             if !loop.isParked(at: spot) || !loop.isCancelled(at: spot) { continue }
             waits[index].isGivenUp = true
             let identifiers = pair.beginAbort(token: UInt64(index), of: self)
-            if !identifiers.isEmpty { requestAbort(identifiers) }
+            if !identifiers.isEmpty { requestAbort(pair, identifiers) }
             for each in pending where each.index == index {
                 note(NVMeCompletion(status: .abortRequested), each.commandCount, at: index)
             }

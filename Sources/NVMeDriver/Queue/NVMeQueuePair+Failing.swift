@@ -24,4 +24,18 @@ extension NVMeQueuePair {
             for each in all { end(each.slot, NVMeCompletion(status: each.status)) }
         }
     }
+
+    /// Of a command that an Abort names, or none at all. Whether it was in flight.
+    @inline(never)
+    func endAborted(_ slot: Int, _ completion: NVMeCompletion) -> Bool {
+        guard slot < memory.slotCount, memory[slot].state == .aborting else {
+            violation?("a completion of queue \(id) names command \(slot), which is not in flight")
+            return false
+        }
+        inFlight -= 1
+        counters.completed &+= 1
+        memory[slot].state = .lingering
+        memory.tell(slot, completion)
+        return true
+    }
 }

@@ -67,8 +67,9 @@ public final class NVMeQueuePair {
     var overdue: ((SubmissionQueueEntry, _ count: UInt8) -> Void)?
     /// CRDT1 to 3 of the controller, in periods of the scan.
     var retryDelays = [1, 1, 1]
-    /// Has the controller asked to abort commands, by their identifiers; nil: it cannot be.
-    var requestAbort: (([UInt16]) -> Void)?
+    /// Has the controller asked to abort commands of the pair, by their identifiers; nil: it cannot be. It is given the
+    /// pair: after one weak reference to that, each reference a command takes costs four times as much.
+    var requestAbort: ((NVMeQueuePair, [UInt16]) -> Void)?
     /// Of the async calls.
     private(set) var waits: CommandWaits!
 
@@ -260,20 +261,6 @@ public final class NVMeQueuePair {
             if waitingFirst >= 0 { startWaiting() }
         }
         return count
-    }
-
-    /// Of a command that an Abort names, or none at all. Whether it was in flight.
-    @inline(never)
-    private func endAborted(_ slot: Int, _ completion: NVMeCompletion) -> Bool {
-        guard slot < memory.slotCount, memory[slot].state == .aborting else {
-            violation?("a completion of queue \(id) names command \(slot), which is not in flight")
-            return false
-        }
-        inFlight -= 1
-        counters.completed &+= 1
-        memory[slot].state = .lingering
-        memory.tell(slot, completion)
-        return true
     }
 
     @inline(__always)
