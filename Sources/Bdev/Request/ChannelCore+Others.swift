@@ -34,7 +34,7 @@ extension ChannelCore {
         unsafe slot.pointee.sink = sink
         unsafe slot.pointee.submitTick = clock.now()
         // Only a limit on copies is no matter of the route, which reads and writes take too.
-        if unsafe route != .indirect && shape.native.contains(slot.pointee.type)
+        if unsafe (route == .direct || route == .limited) && shape.native.contains(slot.pointee.type)
             && (slot.pointee.type != .copy || isPlain(slot))
         {
             unsafe dispatch(slot, sink)
