@@ -47,7 +47,10 @@ struct Options: ParsableCommand {
     var transports: [String] = []
     @Flag(name: .customLong("soft"), help: "A controller in this process, made of memory: measures the driver alone.")
     var usesSoft = false
-    @Argument(help: "Block devices of the kernel, through io_uring; a path has a slash. Or PCI addresses.")
+    @Argument(
+        help:
+            "Block devices through io_uring; a path has a slash. /dev/ng0n1: the kernel's pass-through. Or PCI addresses."
+    )
     var devices: [String] = []
 
     @Flag(
@@ -198,7 +201,9 @@ extension Options {
         for address in addresses { plan.targets.append(Plan.Target(device: try Device(parsing: address))) }
         for transport in transports { plan.targets.append(try target(transport)) }
         for device in devices {
-            if device.contains("/") {
+            // /dev/nvme0n1 is measured as the block device that it is.
+            let takesCommands = device.hasPrefix("/dev/ng")
+            if device.contains("/"), !takesCommands {
                 plan.files.append(device)
             } else {
                 plan.targets.append(Plan.Target(device: try Device(parsing: device)))
