@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/nvme_ioctl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -102,17 +101,9 @@ int clinux_nvme_identify(int descriptor, uint32_t namespace_id, uint32_t structu
     return status < 0 ? -errno : status;
 }
 
-int clinux_nvme_try_read(int descriptor, uint32_t namespace_id, uint32_t byte_count) {
-    void *data = NULL;
-    if (posix_memalign(&data, 4096, byte_count) != 0) return -ENOMEM;
-    struct nvme_passthru_cmd command = {
-        .opcode = 0x02,
-        .nsid = namespace_id,
-        .addr = (uintptr_t)data,
-        .data_len = byte_count,
-    };
+int clinux_nvme_may_read(int descriptor, uint32_t namespace_id) {
+    // No process has memory there: the kernel looks at the rights first, and gives the controller nothing.
+    struct nvme_passthru_cmd command = {.opcode = 0x02, .nsid = namespace_id, .addr = 16, .data_len = 4096};
     int status = ioctl(descriptor, NVME_IOCTL_IO_CMD, &command);
-    int result = status < 0 ? -errno : 0;
-    free(data);
-    return result;
+    return status < 0 && (errno == EACCES || errno == EPERM) ? -errno : 0;
 }

@@ -41,7 +41,8 @@ struct KernelAccessTests {
     }
 
     @Test func `sysfs tells of the kernel's namespaces, also behind one of several paths`() throws {
-        let device = try #require(KernelDevice("nvme2", in: drive().system))
+        let tree = try drive()
+        let device = try #require(KernelDevice("nvme2", in: tree.system))
         #expect(device.namespaces.map(\.id) == [1, 7])
         #expect(device.namespaces.map(\.genericPath) == ["/dev/ng2n1", "/dev/ng0n3"])
         #expect(device.namespaces.map(\.blockPath) == ["/dev/nvme2n1", "/dev/nvme0n3"])
@@ -181,7 +182,7 @@ struct KernelCommandTests {
         }
         defer { unsafe clinux_ring_destroy(ring) }
         // It takes any command, and does nothing.
-        let null = try FileDescriptor.open("/dev/null", .readWrite)
+        let null = try FileDescriptor.open(FilePath("/dev/null"), .readWrite)
         defer { try? null.close() }
         let event = clinux_event_create()
         defer { clinux_close(event) }

@@ -46,7 +46,7 @@ extension GuestTests {
 
     // MARK: Bdevs
 
-    @Test(arguments: ["plain", "large", "separate", "extended", "protected1", "small"])
+    @Test(arguments: ["plain", "large", "separate", "protected1", "small"])
     func `a bdev of what the kernel's driver keeps passes the conformance suite`(drive: String) async throws {
         let call = try attach("\(Guest.address(drive))")
         try await withKernelDriver(drive) { _, _ in
@@ -139,7 +139,7 @@ extension GuestTests {
     @Test func `a controller says the same of itself through the kernel's driver as directly`() async throws {
         typealias Identity = (controller: [UInt8], namespace: [UInt8], list: [UInt8], name: String)
         let direct = ReactorValue<Identity>(), passed = ReactorValue<Identity>()
-        func look(_ controller: NVMeController) async throws -> Identity {
+        @Sendable func look(_ controller: NVMeController) async throws -> Identity {
             try await (
                 controller.identify(1), controller.identify(0, namespaceID: 1), controller.identify(2),
                 "\(controller.version) \(controller.namespaces)"
@@ -318,40 +318,41 @@ extension GuestTests {
         }
     }
 
-    @Test func `a drive that is unplugged from under the kernel's driver is removed, and no command is lost`()
-        async throws
-    {
-        let address = try Guest.address("movable")
-        try #require(PCIFunction(address)).bindToKernel()
-        for _ in 0..<100 where PCIFunction(address)?.blockDevices.isEmpty != false { try Guest.shell("sleep 0.1") }
-        try await withPassThrough("\(address)") { local, controller in
-            let pair = try await local.makeQueuePair(of: controller), commands = Commands()
-            pair.add(commands)
-            let namespace = try #require(await controller.namespaces.first)
-            var buffer = await local.buffer(byteCount: 4096)
-            buffer.fillPattern(1)
-            var given = 0, isAsked = false
-            for _ in 0..<3000 {
-                if await controller.state != .ready { break }
-                if commands.ended.count >= 32, !isAsked {
-                    isAsked = true
-                    try Guest.monitor(#"{"execute":"device_del","arguments":{"id":"movable"}}"#)
+    @Test func `a drive that goes from under the kernel's driver is removed, and no command is lost`() async throws {
+        let address = try Guest.address("faulty")
+        try await withKernelDriver("faulty") { _, _ in
+            try await withPassThrough("\(address)") { local, controller in
+                let pair = try await local.makeQueuePair(of: controller), commands = Commands()
+                pair.add(commands)
+                let namespace = try #require(await controller.namespaces.first)
+                var buffer = await local.buffer(byteCount: 4096)
+                buffer.fillPattern(1)
+                var given = 0, isAsked = false
+                for _ in 0..<3000 {
+                    if await controller.state != .ready { break }
+                    if commands.ended.count >= 32, !isAsked {
+                        isAsked = true
+                        // The kernel waits for commands; those of this reactor end meanwhile.
+                        try Guest.shell("echo 1 >/sys/bus/pci/devices/\(address)/remove &")
+                    }
+                    while given - commands.ended.count < 16 {
+                        let command = namespace.command(IOOpcode.write, at: UInt64(given % 4096), count: 8)
+                        if !pair.submit(command, data: buffer.memory, client: commands, token: UInt64(given)) { break }
+                        given += 1
+                    }
+                    try await local.sleep(for: .milliseconds(10))
                 }
-                while given - commands.ended.count < 16 {
-                    let command = namespace.command(IOOpcode.write, at: UInt64(given % 4096), count: 8)
-                    if !pair.submit(command, data: buffer.memory, client: commands, token: UInt64(given)) { break }
-                    given += 1
-                }
-                try await local.sleep(for: .milliseconds(10))
+                #expect(await controller.state == .removed)
+                try await commands.wait(for: given, on: local)
+                #expect(given > 32)
+                pair.remove(commands)
+                await local.close(pair, of: controller)
             }
-            #expect(await controller.state == .removed)
-            try await commands.wait(for: given, on: local)
-            #expect(given > 32)
-            pair.remove(commands)
-            await local.close(pair, of: controller)
+            for _ in 0..<100 where PCIFunction(address) != nil { try Guest.shell("sleep 0.1") }
+            #expect(PCIFunction(address) == nil)
+            try Guest.shell("echo 1 >/sys/bus/pci/rescan")
+            for _ in 0..<100 where PCIFunction(address) == nil { try Guest.shell("sleep 0.1") }
         }
-        for _ in 0..<100 where PCIFunction(address) != nil { try Guest.shell("sleep 0.1") }
-        #expect(PCIFunction(address) == nil)
     }
 
     // MARK: Tools

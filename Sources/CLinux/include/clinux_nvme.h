@@ -44,8 +44,7 @@ bool clinux_ring_has_commands(void);
 
 /// Identify, `data` of 4,096 bytes. 0, the controller's status, or a negative errno. Blocks.
 int clinux_nvme_identify(int descriptor, uint32_t namespace_id, uint32_t structure, void *_Nonnull data);
-/// Reads one block, to see whether this process may give commands to the namespace: 0 if so, whatever the controller
-/// says; or a negative errno. Blocks.
-int clinux_nvme_try_read(int descriptor, uint32_t namespace_id, uint32_t byte_count);
+/// Whether this process may give commands to the namespace: 0, or a negative errno. None is given.
+int clinux_nvme_may_read(int descriptor, uint32_t namespace_id);
 
 #endif

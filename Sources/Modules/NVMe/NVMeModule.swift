@@ -85,6 +85,7 @@ public final class NVMeModule: BdevModule {
     public func attach(
         _ name: String, at address: NVMeAddress, options: AttachOptions = AttachOptions()
     ) async throws(BdevError) -> [String] {
+        try options.recovery?.validate()
         let choice = try choose(address, for: name)
         let node = choice.device?.node ?? address.pciAddress.flatMap { PCIFunction($0)?.node }
         let reactors = host.value.engine.reactors

@@ -194,7 +194,7 @@ final class KernelAdminQueue: KernelQueue {
                 status = .internalError
             }
             let answer = NVMeCompletion(status: status)
-            home.post { _ in own.value.post(identifier, answer) }
+            home.post { _ in if own.value.state == .on { own.value.post(identifier, answer) } }
         }
         return nil
     }

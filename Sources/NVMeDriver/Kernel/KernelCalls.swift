@@ -41,10 +41,8 @@ package enum KernelCalls {
                 let file = try open(namespace.genericPath)
                 defer { file.abandon() }
                 // Before 6.2 only root may give commands, whoever may open the file.
-                let result = clinux_nvme_try_read(file.rawValue, namespace.id, 4096)
-                if result == -Errno.permissionDenied.rawValue || result == -Errno.notPermitted.rawValue {
-                    throw Errno(rawValue: -result)
-                }
+                let result = clinux_nvme_may_read(file.rawValue, namespace.id)
+                if result < 0 { throw Errno(rawValue: -result) }
             } catch {
                 return refusal(of: namespace.genericPath, error)
             }
