@@ -8,6 +8,7 @@ package struct KernelDevice: Sendable, Hashable {
         package let block: String
         /// In units of 512 bytes.
         let size: UInt64
+        let blockByteCount: Int
 
         package var blockPath: String { "/dev/\(block)" }
         /// The character device, which takes commands.
@@ -44,7 +45,9 @@ package struct KernelDevice: Sendable, Hashable {
                 let id = tree.number("\(folder(name))/\(entry)/nsid").flatMap({ UInt32(exactly: $0) })
             else { return nil }
             let size = tree.number("\(folder(name))/\(entry)/size") ?? 0
-            return Namespace(id: id, block: block, size: UInt64(max(0, size)))
+            return Namespace(
+                id: id, block: block, size: UInt64(max(0, size)),
+                blockByteCount: tree.number("sys/class/block/\(block)/queue/logical_block_size") ?? 0)
         }.sorted { $0.id < $1.id }
     }
 
