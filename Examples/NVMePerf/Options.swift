@@ -50,7 +50,7 @@ struct Options: ParsableCommand {
     var usesSoft = false
     @Argument(
         help:
-            "Block devices through io_uring; a path has a slash. /dev/ng0n1: the kernel's pass-through. Or PCI addresses."
+            "Block devices through io_uring; a path has a slash. /dev/ng0n1: the kernel's commands. Or PCI addresses."
     )
     var devices: [String] = []
 

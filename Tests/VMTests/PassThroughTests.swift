@@ -127,6 +127,10 @@ extension GuestTests {
                 try await pair.write(namespace, at: UInt64((1 << 20) / namespace.blockByteCount), from: buffer)
                 try await pair.read(namespace, at: UInt64((2 << 20) / namespace.blockByteCount), into: &buffer)
                 #expect(Data(buffer.copied()) == reverse)
+                // The kernel keeps the pages of what the ring has registered.
+                let status = try Guest.shell("awk '/VmPin/ { print $2 }' /proc/$PPID/status").output
+                let pinned = Int(String(decoding: status, as: UTF8.self).dropLast()) ?? 0
+                #expect(pinned >= 256, "\(pinned) KiB of the process are registered")
                 await local.close(pair, of: controller)
             }
             let found = try Guest.shell(
@@ -220,6 +224,15 @@ extension GuestTests {
                 #expect(found.copied()[..<30_720] == written.copied()[..<30_720])
                 pair.remove(commands)
                 await local.close(pair, of: controller)
+            }
+        }
+    }
+
+    @Test func `a reset by the kernel under load answers every command once`() async throws {
+        let address = try Guest.address("plain")
+        try await withKernelDriver("plain") { _, _ in
+            try await withPassThrough("\(address)") { local, controller in
+                try await resetUnderLoad(controller, on: local)
             }
         }
     }

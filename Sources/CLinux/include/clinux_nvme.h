@@ -20,14 +20,14 @@ struct clinux_nvme_completion {
 enum { CLINUX_NVME_COMMAND_SIZE = 72 };
 
 /// What the kernel is to be given for an entry of a submission queue: `command`, a struct nvme_uring_cmd. Data is named
-/// by an SGL data block, or by a last segment that holds an array of struct iovec; bits 55:32 of the descriptor's second
-/// word are the metadata's length. The operation: NVME_URING_CMD_*.
+/// by an SGL data block, or by a last segment that holds an array of struct iovec; bits 55:32 of the descriptor's
+/// second word are the metadata's length. The operation: NVME_URING_CMD_*.
 uint32_t clinux_nvme_translate(
     const void *_Nonnull entry, bool is_admin, uint32_t timeout_ms, void *_Nonnull command);
 
-/// Puts such an entry in a wide ring. `descriptor`: of the controller's or the namespace's character device; `slot`: its
-/// place among the registered files, or -1; `buffer`: the registered buffer that its data lies in, or -1. False: there is
-/// no room.
+/// Puts such an entry in a wide ring. `descriptor`: of the controller's or the namespace's character device; `slot`:
+/// its place among the registered files, or -1; `buffer`: the registered buffer that its data lies in, or -1. False:
+/// there is no room.
 bool clinux_nvme_prepare(
     struct clinux_ring *_Nonnull ring, const void *_Nonnull entry, bool is_admin, int descriptor, int32_t slot,
     int32_t buffer, uint32_t timeout_ms, uint64_t user_data);

@@ -93,8 +93,8 @@ import SystemPackage
         return unsafe clinux_ring_prepare(handle, &operation)
     }
 
-    /// Submits what was prepared and tells what has ended: its token, the command's result, and its status or a negative
-    /// errno. Whether anything was submitted or had ended.
+    /// Submits what was prepared and tells what has ended: its token, the command's result, and its status or a
+    /// negative errno. Whether anything was submitted or had ended.
     @inline(__always)
     func turn(_ body: (_ token: UInt64, _ result: UInt64, _ status: Int32) -> Void) -> Bool {
         var submitted: Int32 = 0

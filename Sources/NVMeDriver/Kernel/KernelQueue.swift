@@ -5,8 +5,9 @@ package import SystemPackage
 // SAFETY (below): the queues lie in memory of the pair, which is polled, and so alive, as long as this is; indexes stay
 // below its count of entries. Entries' words are read within their 64 bytes.
 
-/// The device's side of one queue pair whose commands the kernel's driver carries out: takes entries from the submission
-/// queue, gives them to the kernel through a ring of io_uring, and puts what came of them in the completion queue.
+/// The device's side of one queue pair whose commands the kernel's driver carries out: takes entries from the
+/// submission queue, gives them to the kernel through a ring of io_uring, and puts what came of them in the completion
+/// queue.
 ///
 /// Visited in each turn on the pair's reactor, after the pair itself. Cost of a command: no allocation, no lock; a
 /// system call for all that a turn brings.
@@ -158,9 +159,10 @@ package import SystemPackage
         inFlight &-= 1
         let identifier = UInt16(truncatingIfNeeded: token)
         if status >= 0 {
-            return post(
-                identifier,
-                NVMeCompletion(result: result, status: NVMeStatus(rawValue: UInt16(truncatingIfNeeded: status))))
+            let answer = NVMeStatus(rawValue: UInt16(truncatingIfNeeded: status))
+            // The kernel's own reset has ended it.
+            if isStopping, answer.isPathError { return }
+            return post(identifier, NVMeCompletion(result: result, status: answer))
         }
         if isStopping { return }
         let cause = Errno(rawValue: -status)

@@ -5,8 +5,8 @@ package import SystemPackage
 
 /// A controller that the kernel's driver keeps, and whose commands it takes through io_uring (`uring_cmd`).
 ///
-/// To the driver here it is a controller as others are: registers and queues in memory. The other side of them, which is
-/// the device's elsewhere, is a ``KernelQueue`` for each pair.
+/// To the driver here it is a controller as others are: registers and queues in memory. The other side of them, which
+/// is the device's elsewhere, is a ``KernelQueue`` for each pair.
 package final class KernelTransport: ControllerTransport {
     package let name: String
     package let node: Int?
@@ -95,8 +95,8 @@ package final class KernelTransport: ControllerTransport {
         registers.store32(version == 0 ? 0x0001_0000 : version, RegisterOffset.version)
     }
 
-    /// What the kernel maps for one command whatever its pages are: all of them apart, and one more as it need not begin
-    /// at one's start. A power of two.
+    /// What the kernel maps for one command whatever its pages are: all of them apart, and one more as it need not
+    /// begin at one's start. A power of two.
     private static func transferByteLimit(_ device: KernelDevice, _ tree: SystemTree) -> Int {
         var limit = 1 << 20
         for namespace in device.namespaces {

@@ -30,9 +30,9 @@ package protocol ControllerTransport: AnyObject, Sendable {
     func close()
     /// How the controller is reached.
     var access: ControllerAccess { get }
-    /// The most bytes of one command, whatever the controller takes, where commands are to say how many bytes they move:
-    /// their data is named by SGLs only then, and lengths of metadata are in bits 55:32 of the descriptor. nil: the
-    /// controller itself reads commands.
+    /// The most bytes of one command, whatever the controller takes, where commands are to say how many bytes they
+    /// move: their data is named by SGLs only then, and lengths of metadata are in bits 55:32 of the descriptor. nil:
+    /// the controller itself reads commands.
     var transferByteLimit: Int? { get }
     /// The device's side of a queue pair, visited after the pair in each turn; nil: a device works by itself. Called
     /// before the pair's queues are made.
