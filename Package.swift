@@ -169,6 +169,7 @@ let tests: [Target] = [
         dependencies: [
             "Bdev", "BdevConfiguration", "BdevConformance", "NVMeBdev", "NVMeDriver", "Reactors", "hello-nvme",
             "nvme-identify", "nvme-perf",
+            .product(name: "Logging", package: "swift-log"),
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
     .testTarget(

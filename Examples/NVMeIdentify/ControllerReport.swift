@@ -6,6 +6,7 @@ import ToolSupport
 /// What a controller says of itself and of its namespaces.
 struct ControllerReport: Sendable {
     let name: String
+    let access: ControllerAccess
     let identity: IdentifyController
     let capabilities: ControllerCapabilities
     let version: NVMeVersion
@@ -19,6 +20,7 @@ struct ControllerReport: Sendable {
     /// Asks a controller that is up.
     init(of controller: NVMeController) async throws {
         name = controller.name
+        access = controller.access
         capabilities = controller.capabilities
         version = controller.version
         identity = await controller.identity
@@ -50,6 +52,7 @@ struct ControllerReport: Sendable {
                 .text("model", "Model", identity.modelNumber), .text("serial", "Serial number", identity.serialNumber),
                 .text("firmware", "Firmware", identity.firmwareRevision),
                 .text("subsystem_nqn", "Subsystem", identity.subsystemName),
+                .text("access", "Access", "\(access)"),
                 .bits("vendor_id", "Vendor", identity.vendorID),
                 .bits("subsystem_vendor_id", "Subsystem vendor", identity.subsystemVendorID),
                 .bits("oui", "IEEE OUI", identity.organizationID),

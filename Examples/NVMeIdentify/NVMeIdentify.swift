@@ -10,7 +10,7 @@ import ToolSupport
 struct Options: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "nvme-identify")
 
-    @Argument(help: "PCI addresses of controllers that are bound to vfio-pci, such as 0000:3b:00.0.")
+    @Argument(help: "PCI addresses of controllers, such as 0000:3b:00.0, or the kernel's /dev/nvme0 or /dev/ng0n1.")
     var addresses: [String] = []
     @Flag(name: .customLong("soft"), help: "Show a controller in this process, made of memory.")
     var usesSoft = false
@@ -36,6 +36,9 @@ struct Options: ParsableCommand {
         if force && !bind { throw UsageError("--force goes with --bind; leave it out") }
         if (bind || unbind) && addresses.isEmpty {
             throw UsageError("--\(bind ? "bind" : "unbind") wants the PCI address of a controller; see --list")
+        }
+        if bind || unbind, devices.contains(where: { if case .kernel = $0 { true } else { false } }) {
+            throw UsageError("--\(bind ? "bind" : "unbind") wants PCI addresses; see --list")
         }
         if list && !devices.isEmpty && !bind && !unbind {
             throw UsageError("--list lists all controllers; leave the address out")

@@ -13,8 +13,8 @@ final class StopFlag: Sendable {
 
 /// What one queue has in flight, where its I/Os go, and what has come of them. One reactor's.
 ///
-/// A poller that reads the clock once in a turn, before the device is looked at: an I/O is counted from the turn that gave it to
-/// the turn that found its end.
+/// A poller that reads the clock once in a turn, before the device is looked at: an I/O is counted from the turn that
+/// gave it to the turn that found its end.
 final class Load: Poller {
     struct IO {
         /// Its first block.

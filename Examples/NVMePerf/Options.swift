@@ -50,7 +50,10 @@ struct Options: ParsableCommand {
     var usesSoft = false
     @Flag(name: .customLong("bdev"), help: "Through the bdev of each namespace, by its synchronous face.")
     var usesBdevs = false
-    @Argument(help: "Block devices of the kernel, through io_uring; a path has a slash. Or PCI addresses.")
+    @Argument(
+        help:
+            "Block devices through io_uring; a path has a slash. /dev/ng0n1: the kernel's commands. Or PCI addresses."
+    )
     var devices: [String] = []
 
     @Flag(
@@ -209,7 +212,9 @@ extension Options {
         for address in addresses { plan.targets.append(Plan.Target(device: try Device(parsing: address))) }
         for transport in transports { plan.targets.append(try target(transport)) }
         for device in devices {
-            if device.contains("/") {
+            // /dev/nvme0n1 is measured as the block device that it is.
+            let takesCommands = device.hasPrefix("/dev/ng")
+            if device.contains("/"), !takesCommands {
                 plan.files.append(device)
             } else {
                 plan.targets.append(Plan.Target(device: try Device(parsing: device)))

@@ -5,16 +5,19 @@ package import ToolSupport
 
 /// A controller that a tool is pointed at.
 package enum Device: Sendable, Hashable {
+    /// Through VFIO, or where the kernel's driver has it through that.
     case pci(PCIAddress)
+    /// A device file of the kernel's driver.
+    case kernel(NVMeAddress)
     /// One in this process, made of memory.
     case soft
 
-    /// - Throws: `UsageError`: `text` is no PCI address.
+    /// - Throws: `UsageError`: `text` is no PCI address and no device file.
     package init(parsing text: String) throws(UsageError) {
-        guard let address = PCIAddress(text) else {
-            throw UsageError("'\(text)' is no PCI address; write one such as 0000:3b:00.0, or --soft")
+        guard let address = NVMeAddress(text) else {
+            throw UsageError("'\(text)' is no PCI address; write one such as 0000:3b:00.0, or /dev/ng0n1, or --soft")
         }
-        self = .pci(address)
+        if let pci = address.pciAddress { self = .pci(pci) } else { self = .kernel(address) }
     }
 }
 
@@ -48,7 +51,9 @@ package func withControllers<Result: Sendable>(
             switch device {
             case .pci(let address):
                 controllers.append(
-                    try await NVMeController.attach(pciAddress: address, on: reactor, options: options))
+                    try await NVMeController.attach(at: NVMeAddress(address), on: reactor, options: options))
+            case .kernel(let address):
+                controllers.append(try await NVMeController.attach(at: address, on: reactor, options: options))
             case .soft:
                 let made = try await reactor.run { local in try SoftController(soft, on: local) }
                 controllers.append(try await made.attach(on: reactor, options: options))

@@ -1,8 +1,9 @@
 #include "include/clinux_uring.h"
 
+#include "ring.h"
+
 #include <assert.h>
 #include <errno.h>
-#include <liburing.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
@@ -22,13 +23,6 @@ static_assert(sizeof(struct clinux_segment) == sizeof(struct iovec), "segments a
 static_assert(offsetof(struct clinux_segment, length) == offsetof(struct iovec, iov_len), "as above");
 static_assert(CLINUX_COMPLETION_MORE == IORING_CQE_F_MORE, "flags are handed on as they are");
 
-struct clinux_ring {
-    struct io_uring ring;
-    uint32_t setup;
-    unsigned prepared;
-    pid_t owner;
-};
-
 static unsigned kernel_flags(uint32_t setup) {
     unsigned flags = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
     if (setup & CLINUX_RING_SUBMIT_ALL) flags |= IORING_SETUP_SUBMIT_ALL;
@@ -37,6 +31,7 @@ static unsigned kernel_flags(uint32_t setup) {
     if (setup & CLINUX_RING_DEFERRED) flags |= IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
     if (setup & CLINUX_RING_POLLS_COMPLETIONS) flags |= IORING_SETUP_IOPOLL;
     if (setup & CLINUX_RING_POLLS_SUBMISSIONS) flags |= IORING_SETUP_SQPOLL;
+    if (setup & CLINUX_RING_WIDE) flags |= IORING_SETUP_SQE128 | IORING_SETUP_CQE32;
     return flags;
 }
 
@@ -122,17 +117,17 @@ int clinux_ring_set_buffer(struct clinux_ring *ring, uint32_t index, void *base,
     return result < 0 ? result : 0;
 }
 
-static int submit(struct clinux_ring *ring, bool get_events) {
+int clinux_ring_submit(struct clinux_ring *ring, bool get_events) {
     int taken = get_events ? io_uring_submit_and_get_events(&ring->ring) : io_uring_submit(&ring->ring);
     // The submission thread takes what is published, sooner or later; without one, a short count stays ours.
     ring->prepared = ring->setup & CLINUX_RING_POLLS_SUBMISSIONS ? 0 : io_uring_sq_ready(&ring->ring);
     return taken;
 }
 
-static struct io_uring_sqe *next_entry(struct clinux_ring *ring) {
+struct io_uring_sqe *clinux_ring_next_entry(struct clinux_ring *ring) {
     struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
     if (__builtin_expect(entry == NULL, 0)) {
-        submit(ring, false);
+        clinux_ring_submit(ring, false);
         entry = io_uring_get_sqe(&ring->ring);
         if (entry == NULL) return NULL;
     }
@@ -151,7 +146,7 @@ static void prepare_transfer(
 }
 
 bool clinux_ring_prepare(struct clinux_ring *ring, const struct clinux_operation *operation) {
-    struct io_uring_sqe *entry = next_entry(ring);
+    struct io_uring_sqe *entry = clinux_ring_next_entry(ring);
     if (entry == NULL) return false;
     int descriptor = operation->descriptor;
     switch ((enum clinux_operation_kind)operation->kind) {
@@ -195,7 +190,7 @@ bool clinux_ring_prepare(struct clinux_ring *ring, const struct clinux_operation
 }
 
 bool clinux_ring_watch(struct clinux_ring *ring, int event, bool multishot) {
-    struct io_uring_sqe *entry = next_entry(ring);
+    struct io_uring_sqe *entry = clinux_ring_next_entry(ring);
     if (entry == NULL) return false;
     if (multishot) io_uring_prep_poll_multishot(entry, event, POLLIN);
     else io_uring_prep_poll_add(entry, event, POLLIN);
@@ -203,15 +198,20 @@ bool clinux_ring_watch(struct clinux_ring *ring, int event, bool multishot) {
     return true;
 }
 
-int clinux_ring_turn(struct clinux_ring *ring, struct clinux_completion *completions, int capacity, int *submitted) {
+int clinux_ring_push(struct clinux_ring *ring) {
     bool polls = ring->setup & CLINUX_RING_POLLS_COMPLETIONS;
-    *submitted = 0;
     if (ring->prepared > 0) {
-        int taken = submit(ring, polls || (ring->setup & CLINUX_RING_DEFERRED));
-        if (taken > 0) *submitted = taken;
-    } else if (polls || (IO_URING_READ_ONCE(*ring->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))) {
+        int taken = clinux_ring_submit(ring, polls || (ring->setup & CLINUX_RING_DEFERRED));
+        return taken > 0 ? taken : 0;
+    }
+    if (polls || (IO_URING_READ_ONCE(*ring->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW))) {
         io_uring_get_events(&ring->ring);
     }
+    return 0;
+}
+
+int clinux_ring_turn(struct clinux_ring *ring, struct clinux_completion *completions, int capacity, int *submitted) {
+    *submitted = clinux_ring_push(ring);
     unsigned head;
     int count = 0;
     struct io_uring_cqe *completion;

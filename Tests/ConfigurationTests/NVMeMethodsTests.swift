@@ -145,7 +145,7 @@ struct NVMeMethodsTests {
                         "ctrlrs": .array([
                             .object([
                                 "state": .string("enabled"), "trid": trid, "cntlid": .unsigned(0),
-                                "numa_id": .negative(-1),
+                                "numa_id": .negative(-1), "access": .string("direct"), "access_reason": .string(""),
                             ])
                         ]),
                     ])

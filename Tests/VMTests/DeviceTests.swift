@@ -129,30 +129,7 @@ extension GuestTests {
     }
 
     @Test func `a reset under load answers every command once`() async throws {
-        try await withController("plain") { local, controller in
-            let pair = try await local.makeQueuePair(of: controller)
-            let namespace = try #require(await controller.namespaces.first)
-            let commands = Commands()
-            pair.add(commands)
-            var buffer = await local.buffer(byteCount: 65536)
-            buffer.fillPattern(9)
-            var given = 0
-            for round in 0..<3 {
-                for index in 0..<200 {
-                    let command = namespace.command(IOOpcode.write, at: UInt64(index * 128), count: 128)
-                    if pair.submit(command, data: buffer.memory, client: commands, token: UInt64(given)) { given += 1 }
-                }
-                // Some are with the controller, some wait.
-                try await local.sleep(for: .milliseconds(2))
-                try await controller.reset()
-                try await commands.wait(for: given, on: local)
-                let others = commands.failures.filter { !$0.matches(.abortedBySubmissionQueueDeletion) }
-                #expect(others.isEmpty, "round \(round): \(others)")
-            }
-            pair.remove(commands)
-            await local.close(pair, of: controller)
-            try await exercise(controller, on: local.reactor, seed: 5)
-        }
+        try await withController("plain") { local, controller in try await resetUnderLoad(controller, on: local) }
     }
 
     @Test func `the controller memory buffer can be mapped`() async throws {
@@ -201,6 +178,32 @@ func exercise(_ controller: NVMeController, on reactor: Reactor, seed: UInt64) a
         }
         await local.close(pair, of: controller)
     }
+}
+
+/// Resets a controller three times while it writes. Each command ends once: done, or as aborted.
+func resetUnderLoad(_ controller: NVMeController, on local: isolated LocalReactor) async throws {
+    let pair = try await local.makeQueuePair(of: controller)
+    let namespace = try #require(await controller.namespaces.first)
+    let commands = Commands()
+    pair.add(commands)
+    var buffer = await local.buffer(byteCount: 65536)
+    buffer.fillPattern(9)
+    var given = 0
+    for round in 0..<3 {
+        for index in 0..<200 {
+            let command = namespace.command(IOOpcode.write, at: UInt64(index * 128), count: 128)
+            if pair.submit(command, data: buffer.memory, client: commands, token: UInt64(given)) { given += 1 }
+        }
+        // Some are with the controller, some wait.
+        try await local.sleep(for: .milliseconds(2))
+        try await controller.reset()
+        try await commands.wait(for: given, on: local)
+        let others = commands.failures.filter { !$0.matches(.abortedBySubmissionQueueDeletion) }
+        #expect(others.isEmpty, "round \(round): \(others)")
+    }
+    pair.remove(commands)
+    await local.close(pair, of: controller)
+    try await exercise(controller, on: local.reactor, seed: 5)
 }
 
 extension FileDescriptor {

@@ -5,7 +5,7 @@ import Testing
 
 extension GuestTests {
     /// The block device that the kernel's own driver makes of a drive, while `body` runs.
-    private func withKernelDriver(_ drive: String, _ body: (PCIFunction, String) async throws -> Void) async throws {
+    func withKernelDriver(_ drive: String, _ body: (PCIFunction, String) async throws -> Void) async throws {
         try Guest.shell("modprobe nvme")
         let address = try Guest.address(drive)
         try #require(PCIFunction(address)).bindToKernel()
@@ -57,7 +57,7 @@ extension GuestTests {
         }
     }
 
-    private func pattern(_ seed: UInt64, _ byteCount: Int) async throws -> Data {
+    func pattern(_ seed: UInt64, _ byteCount: Int) async throws -> Data {
         let result = ReactorValue<Data>()
         try await onReactor { local, _ in
             var buffer = await local.buffer(byteCount: byteCount)

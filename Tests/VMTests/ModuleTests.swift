@@ -8,13 +8,13 @@ import Testing
 
 extension GuestTests {
     /// Applies `calls` to an engine, runs `body` with it, and stops it. The IOMMU must not have refused anything.
-    private func withEngine(
-        _ drive: String, _ calls: [String],
+    func withEngine(
+        _ drive: String, _ calls: [String], nvme: NVMeModule = NVMeModule(),
         _ body: @escaping @Sendable (BdevEngine, StandardModules) async throws -> Void
     ) async throws {
         let before = try Guest.faults(of: drive).count
         try await onReactor { _, group in
-            let engine = BdevEngine(group: group), modules = StandardModules()
+            let engine = BdevEngine(group: group), modules = StandardModules(nvme: nvme)
             do {
                 try await modules.register(with: engine)
                 let text = #"{"subsystems":[{"subsystem":"bdev","config":[\#(calls.joined(separator: ","))]}]}"#

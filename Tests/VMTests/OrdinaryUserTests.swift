@@ -18,6 +18,24 @@ struct OrdinaryUserTests {
         }
     }
 
+    @Test func `a controller that the kernel keeps works by the rights to its device files`() async throws {
+        // Its drive has been given to the kernel's driver for this, and its files to the user.
+        let address = try Guest.address("faulty")
+        try await onReactor { local, _ in
+            let controller = try await NVMeController.attach(at: NVMeAddress(address), on: local.reactor)
+            #expect(controller.access.way == .passThrough)
+            try await exercise(controller, on: local.reactor, seed: 7)
+            await controller.detach()
+        }
+    }
+
+    @Test func `without the rights to its device files there are its block devices, and the reason is told`() throws {
+        let address = try NVMeAddress(Guest.address("zoned"))
+        let choice = try AccessChoice.make(address, in: SystemTree(root: "/"), probe: KernelCalls.probe)
+        #expect(choice.access.way == .blockDevice)
+        #expect(choice.access.reason?.contains("takes no commands: this user may not use it") == true)
+    }
+
     @Test func `a group that one does not own is refused, with what to do about it`() throws {
         let address = try Guest.address("large")
         let error = #expect(throws: NVMeError.self) { _ = try VFIOTransport(address) }

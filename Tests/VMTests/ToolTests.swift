@@ -4,7 +4,7 @@ import Testing
 
 extension GuestTests {
     /// A program of the package, beside the tests.
-    private func run(_ line: String) throws -> (status: Int32, json: [String: Any]?, text: String) {
+    func run(_ line: String) throws -> (status: Int32, json: [String: Any]?, text: String) {
         let folder = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent().path()
         let result = try Guest.shell("'\(folder)'/\(line)")
         let json = try? JSONSerialization.jsonObject(with: result.output) as? [String: Any]

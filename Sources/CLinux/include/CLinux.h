@@ -14,6 +14,7 @@
 #include "clinux_memory.h"
 #include "clinux_system.h"
 #include "clinux_uring.h"
+#include "clinux_nvme.h"
 #include "clinux_file.h"
 #include "clinux_transfer.h"
 #include "clinux_crc.h"

@@ -61,13 +61,15 @@ enum clinux_ring_setup {
     CLINUX_RING_DEFERRED = 8,
     CLINUX_RING_POLLS_COMPLETIONS = 16,
     CLINUX_RING_POLLS_SUBMISSIONS = 32,
+    /// Entries of 128 bytes and completions of 32 (5.19). Granted or refused.
+    CLINUX_RING_WIDE = 64,
 };
 
 /// The completion that says the eventfd was signalled.
 #define CLINUX_WAKE_USER_DATA 1u
 #define CLINUX_COMPLETION_MORE 2u
 
-/// Makes a ring for the calling thread. `setup`: what is wanted, a set of `clinux_ring_setup`; the last two are
+/// Makes a ring for the calling thread. `setup`: what is wanted, a set of `clinux_ring_setup`; the last three are
 /// granted or refused, the others dropped one after another until the kernel agrees. 0 or a negative errno.
 /// io_uring_setup(2).
 int clinux_ring_create(

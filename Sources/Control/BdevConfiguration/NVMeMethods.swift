@@ -2,12 +2,12 @@ import Bdev
 import NVMeBdev
 import NVMeDriver
 
-/// `bdev_nvme_attach_controller`: makes bdevs of the namespaces of a controller that is bound to `vfio-pci`, or adds it
-/// as another path to those of the same name. Its answer is a list of their names.
+/// `bdev_nvme_attach_controller`: makes bdevs of the namespaces of a controller, or adds it as another path to those of
+/// the same name. Its answer is a list of their names. `traddr` may also be a device file of the kernel's driver.
 struct NVMeAttach: ConfigurationMethod {
     struct Parameters: Sendable {
         var controller: String
-        var address: PCIAddress
+        var address: NVMeAddress
         var options = NVMeModule.AttachOptions()
         var recovery: RecoveryParameters
     }
@@ -18,7 +18,7 @@ struct NVMeAttach: ConfigurationMethod {
     func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> Parameters {
         let controller = try reader.requiredString("name")
         try reader.requirePCIe(isOptional: false)
-        guard let address = try reader.pciAddress("traddr") else { throw reader.missing("traddr") }
+        guard let address = try reader.nvmeAddress("traddr") else { throw reader.missing("traddr") }
         try reader.refuseFabrics()
         var result = Parameters(
             controller: controller, address: address, recovery: try RecoveryParameters(&reader))
@@ -84,7 +84,7 @@ struct RecoveryParameters: Sendable {
 struct NVMeDetach: ConfigurationMethod {
     struct Parameters: Sendable {
         var controller: String
-        var address: PCIAddress?
+        var address: NVMeAddress?
     }
 
     let name = "bdev_nvme_detach_controller"
@@ -93,7 +93,7 @@ struct NVMeDetach: ConfigurationMethod {
     func decode(_ reader: inout ParameterReader) throws(ConfigurationError) -> Parameters {
         let controller = try reader.requiredString("name")
         try reader.requirePCIe(isOptional: true)
-        let address = try reader.pciAddress("traddr")
+        let address = try reader.nvmeAddress("traddr")
         try reader.refuseFabrics()
         _ = try reader.string("subnqn")
         return Parameters(controller: controller, address: address)
@@ -237,11 +237,12 @@ extension ParameterReader {
             advice: "use PCIe")
     }
 
-    mutating func pciAddress(_ key: String) throws(ConfigurationError) -> PCIAddress? {
+    mutating func nvmeAddress(_ key: String) throws(ConfigurationError) -> NVMeAddress? {
         guard let text = try string(key) else { return nil }
-        if let address = PCIAddress(text) { return address }
+        if let address = NVMeAddress(text) { return address }
         throw error(
-            .outOfRange, key, "\"\(text)\" is no PCI address", advice: "write it as lspci -D does: 0000:3b:00.0")
+            .outOfRange, key, "\"\(text)\" is no PCI address",
+            advice: "write it as lspci -D does: 0000:3b:00.0, or name a device such as /dev/ng0n1")
     }
 
     func missing(_ key: String) -> ConfigurationError {

@@ -19,6 +19,8 @@ struct NVMeGetControllers: ConfigurationMethod {
                     "state": .string(each.state), "trid": .transport(each.address),
                     "cntlid": .unsigned(UInt64(each.controllerID)),
                     "numa_id": each.node.map { .unsigned(UInt64($0)) } ?? .negative(-1),
+                    "access": .string(each.access?.way.rawValue ?? ""),
+                    "access_reason": .string(each.access?.reason ?? ""),
                 ])
             }
             return .object(["name": .string(name), "ctrlrs": .array(controllers)])

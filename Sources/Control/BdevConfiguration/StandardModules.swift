@@ -29,6 +29,12 @@ public struct StandardModules: Sendable {
     public init(uring: UringModule = UringModule(), nvme: NVMeModule = NVMeModule()) {
         self.uring = uring
         self.nvme = nvme
+        nvme.useBlockDevices(
+            NVMeModule.BlockDevices { name, path async throws(BdevError) in
+                try await uring.create(UringModule.Options(name: name, path: path))
+            } delete: { name async throws(BdevError) in
+                try await uring.delete(name)
+            })
     }
 
     /// Starts all of them with `engine`.

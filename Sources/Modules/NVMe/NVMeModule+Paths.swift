@@ -15,6 +15,8 @@ extension NVMeModule {
         public let state: String
         /// nil while it is lost.
         public let node: Int?
+        /// Which way it is reached; nil while it is lost.
+        public let access: ControllerAccess?
     }
 
     /// A path of a bdev on one reactor.
@@ -45,14 +47,19 @@ extension NVMeModule {
     /// - Throws: `noSuchBdev`.
     public func controllers(named name: String? = nil) async throws(BdevError) -> [ControllerInfo] {
         var chosen = state.withLock { Array($0.subsystems.values) }.sorted { $0.name < $1.name }
-        if let name { chosen = [try find(name)] }
-        var result: [ControllerInfo] = []
+        let plain = state.withLock { $0.plain }.filter { name == nil || $0.key == name }
+        if let name { chosen = plain.isEmpty ? [try find(name)] : [] }
+        var result = plain.sorted { $0.key < $1.key }.map { name, each in
+            ControllerInfo(
+                name: name, address: each.address.description, controllerID: 0, state: "enabled", node: each.node,
+                access: each.access)
+        }
         for subsystem in chosen {
             for path in await subsystem.paths {
                 result.append(
                     ControllerInfo(
                         name: subsystem.name, address: path.address, controllerID: path.controllerID,
-                        state: path.phase.word, node: path.controller?.node))
+                        state: path.phase.word, node: path.controller?.node, access: path.controller?.access))
             }
         }
         return result

@@ -20,6 +20,9 @@ public final class NVMeModule: BdevModule {
         var options = Options()
         var subsystems: [String: Subsystem] = [:]
         var monitor: HotplugMonitor?
+        /// What is used through the kernel's block devices, and who makes bdevs of those.
+        var blockDevices: BlockDevices?
+        var plain: [String: PlainController] = [:]
         /// Attaching, by name: one after the other.
         var attaching: Set<String> = []
     }
@@ -38,7 +41,10 @@ public final class NVMeModule: BdevModule {
         for subsystem in state.withLock({ Array($0.subsystems.values) }) {
             await subsystem.detach(await subsystem.paths)
         }
-        state.withLock { $0.subsystems = [:] }
+        state.withLock { state in
+            state.subsystems = [:]
+            state.plain = [:]
+        }
     }
 
     // MARK: Options
@@ -64,7 +70,9 @@ public final class NVMeModule: BdevModule {
 
     // MARK: Attaching
 
-    /// Brings the controller at `address` up, which is with VFIO, and makes bdevs of its namespaces. When something is
+    /// Brings the controller at `address` up and makes bdevs of its namespaces: through VFIO where that has it, else
+    /// through the kernel's own driver, by io_uring pass-through where that can be, or else by its block devices
+    /// (``useBlockDevices(_:)``). A notice, and ``controllers(named:)``, tell which way, and why. When something is
     /// attached as `name`, the controller becomes another path to it.
     ///
     /// - Parameters:
@@ -75,13 +83,24 @@ public final class NVMeModule: BdevModule {
     /// - Throws: `nameInUse` when no other path is allowed; `invalidArgument` for options without a meaning, and for a
     ///   controller of another subsystem; what `NVMeController`'s own attach says, and registering.
     public func attach(
+        _ name: String, at address: NVMeAddress, options: AttachOptions = AttachOptions()
+    ) async throws(BdevError) -> [String] {
+        try options.recovery?.validate()
+        let choice = try choose(address, for: name)
+        let node = choice.device?.node ?? address.pciAddress.flatMap { PCIFunction($0)?.node }
+        let reactors = host.value.engine.reactors
+        let home = node.flatMap { node in reactors.first { $0.node == node } } ?? reactors[0]
+        if choice.access.way == .blockDevice { return try await attachBlocks(name, choice, at: address, options) }
+        return try await attach(name, on: home, options: options) { reactor, driver async throws(NVMeError) in
+            try await NVMeController.attach(at: address, on: reactor, options: driver)
+        }
+    }
+
+    /// The same for the function at a PCI address.
+    public func attach(
         _ name: String, at address: PCIAddress, options: AttachOptions = AttachOptions()
     ) async throws(BdevError) -> [String] {
-        let node = PCIFunction(address)?.node, reactors = host.value.engine.reactors
-        let home = node.flatMap { node in reactors.first { $0.node == node } } ?? reactors[0]
-        return try await attach(name, on: home, options: options) { reactor, driver async throws(NVMeError) in
-            try await NVMeController.attach(pciAddress: address, on: reactor, options: driver)
-        }
+        try await attach(name, at: NVMeAddress(address), options: options)
     }
 
     /// The same for a controller that `connector` makes ready, again too when it was lost. `reactor`: its home.
@@ -120,10 +139,11 @@ public final class NVMeModule: BdevModule {
         return try await finish(controller, as: name, options, nil)
     }
 
-    private func begin(_ name: String, _ options: AttachOptions) throws(BdevError) {
+    func begin(_ name: String, _ options: AttachOptions) throws(BdevError) {
         if name.isEmpty { throw BdevError(.invalidArgument, "a controller's name cannot be empty") }
         let isFree = state.withLock { state in
             if state.attaching.contains(name) { return false }
+            if state.plain[name] != nil { return false }
             if state.subsystems[name] != nil, !options.allowsMultipath { return false }
             state.attaching.insert(name)
             return true
@@ -135,7 +155,7 @@ public final class NVMeModule: BdevModule {
         }
     }
 
-    private func end(_ name: String) { state.withLock { _ = $0.attaching.remove(name) } }
+    func end(_ name: String) { state.withLock { _ = $0.attaching.remove(name) } }
 
     private func finish(
         _ controller: NVMeController, as name: String, _ options: AttachOptions, _ connector: Connector?
@@ -183,6 +203,9 @@ public final class NVMeModule: BdevModule {
 
     func find(_ name: String) throws(BdevError) -> Subsystem {
         if let found = state.withLock({ $0.subsystems[name] }) { return found }
+        if let plain = state.withLock({ $0.plain[name] }) {
+            throw BdevError(.notSupported, "'\(name)' is the kernel's: \(plain.access)")
+        }
         throw BdevError(.noSuchBdev, "no controller named '\(name)' is attached")
     }
 
@@ -191,6 +214,7 @@ public final class NVMeModule: BdevModule {
     ///
     /// - Throws: `noSuchBdev` when nothing, or no such path, is attached.
     public func detach(_ name: String, at address: String? = nil) async throws(BdevError) {
+        if try await detachBlocks(name, at: address) { return }
         let subsystem = try find(name)
         let chosen = await subsystem.paths.filter { address == nil || $0.address == address }
         if let address, chosen.isEmpty {

@@ -151,7 +151,7 @@ extension Subsystem {
         geometry.memoryAlignment = 4
         geometry.transferBlockCountLimit = UInt64(namespace.transferBlockCountLimit)
         // What one list names of pieces that do not lie at pages' borders.
-        geometry.segmentCountLimit = identity.hasSGL ? 256 : 1
+        geometry.segmentCountLimit = identity.hasSGL || controller.access.way == .passThrough ? 256 : 1
         geometry.segmentByteCountLimit = 1 << 31
         geometry.writeZeroesBlockCountLimit = facts.limits.writeZeroesBlockCount
         geometry.unmapBlockCountLimit = facts.limits.unmapBlockCount

@@ -8,6 +8,8 @@ final class AdminQueue {
     private let reactor: Reactor
     private var poller: Poller?
     private var scanner: Poller?
+    private let transport: any ControllerTransport
+    private var device: Poller?
     /// Commands that end only when something happens: nobody polls for them all the time.
     var eventCount = 0
 
@@ -16,6 +18,7 @@ final class AdminQueue {
         options: NVMeController.Options
     ) throws(NVMeError) {
         self.reactor = reactor
+        self.transport = transport
         let entryCount = min(max(2, options.adminEntryCount), 4096)
         memory = try QueueMemory(
             entryCount: entryCount, slotCount: entryCount - 1, pageByteCount: capabilities.pageByteCounts.lowerBound,
@@ -23,7 +26,7 @@ final class AdminQueue {
         // Admin commands always use PRP entries.
         let pointers = DataPointers(
             pageByteCount: capabilities.pageByteCounts.lowerBound, hasSGL: false, needsAlignedSGL: false,
-            table: TranslationTable(domain: transport.domain))
+            table: TranslationTable(domain: transport.domain), namesLengths: transport.transferByteLimit != nil)
         pair = NVMeQueuePair(id: 0, memory: memory, pointers: pointers, reactor: reactor)
     }
 
@@ -54,6 +57,8 @@ final class AdminQueue {
         let poller = AdminPoller(self, name: "nvme admin \(name)")
         self.poller = poller
         local.add(poller)
+        device = transport.deviceSide(ofQueue: 0, on: local)
+        if let device { local.add(device) }
         scanner = local.addPoller(named: "nvme scan \(name)", every: NVMeQueuePair.scanPeriod) {
             scan()
             return .idle
@@ -68,6 +73,8 @@ final class AdminQueue {
     func stopPolling(on local: isolated LocalReactor) {
         if let poller { local.remove(poller) }
         if let scanner { local.remove(scanner) }
+        if let device { local.remove(device) }
+        device = nil
         poller = nil
         scanner = nil
     }

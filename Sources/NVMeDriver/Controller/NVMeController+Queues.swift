@@ -20,7 +20,8 @@ extension LocalReactor {
         }
         let pointers = DataPointers(
             pageByteCount: terms.pageByteCount, hasSGL: terms.hasSGL, needsAlignedSGL: terms.needsAlignedSGL,
-            table: TranslationTable(domain: controller.transport.domain))
+            table: TranslationTable(domain: controller.transport.domain),
+            namesLengths: controller.transport.transferByteLimit != nil)
         let pair = NVMeQueuePair(id: terms.id, memory: memory, pointers: pointers, reactor: reactor)
         pair.retryDelays = terms.retryDelays
         pair.violation = { [weak controller] what in controller?.report(what) }
@@ -31,6 +32,7 @@ extension LocalReactor {
         pair.requestAbort = { [weak controller, reactor] pair, identifiers in
             controller?.abort(identifiers, of: pair, on: reactor)
         }
+        let device = controller.transport.deviceSide(ofQueue: terms.id, on: self)
         let layout = QueueLayout(
             id: terms.id, entryCount: terms.entryCount, submission: memory.submissionAddress,
             completion: memory.completionAddress, vector: terms.interrupt?.vector)
@@ -39,7 +41,7 @@ extension LocalReactor {
         if let event = terms.interrupt?.event, let count = allocateBuffer(byteCount: 8) {
             pair.interrupts = InterruptWait(on: loop.ringOrThreads().0, event: event, count: count)
         }
-        pair.startPolling(named: controller.name, on: self)
+        pair.startPolling(named: controller.name, device: device, on: self)
         return pair
     }
 

@@ -188,7 +188,7 @@ public actor NVMeController {
     /// The most bytes of one command.
     public var transferByteLimit: Int {
         // What the list of one request names, whatever its first page lacks.
-        let own = QueueMemory.listEntryCount * 4096
+        let own = min(QueueMemory.listEntryCount * 4096, transport.transferByteLimit ?? .max)
         guard let shift = identity.transferPageShift, shift < 20 else { return own }
         return min(own, capabilities.pageByteCounts.lowerBound << shift)
     }

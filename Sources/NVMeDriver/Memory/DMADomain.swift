@@ -14,7 +14,8 @@ package protocol DMAMapper: AnyObject, Sendable {
 /// goes or the domain is closed. Any thread may call it; it takes a lock. The data path asks a ``TranslationTable``.
 package final class DMADomain: Sendable {
     private struct State {
-        var space: IOVASpace
+        /// nil: the device takes this process's own addresses.
+        var space: IOVASpace?
         var mappings: [UInt32: Mapping] = [:]
         var isClosed = false
     }
@@ -34,6 +35,12 @@ package final class DMADomain: Sendable {
         state = ThreadLock(State(space: IOVASpace(usable: usable, granule: granule)))
     }
 
+    /// For a device that takes this process's own addresses.
+    package init(identityOf mapper: any DMAMapper) {
+        self.mapper = mapper
+        state = ThreadLock(State(space: nil))
+    }
+
     // MARK: Mapping
 
     /// Where the device finds the first byte of `region`. Maps it, if nobody has yet.
@@ -46,11 +53,14 @@ package final class DMADomain: Sendable {
         let start: IOVA? = state.withLock { state in
             if let mapping = state.mappings[arena] { return mapping.start }
             if state.isClosed { return nil }
-            guard let start = state.space.allocate(byteCount: region.byteCount) else { return nil }
+            let own = IOVA(region.memory(from: 0, count: 0).address)
+            guard let start = state.space == nil ? own : state.space?.allocate(byteCount: region.byteCount) else {
+                return nil
+            }
             do throws(NVMeError) {
                 try mapper.install(region.memory(from: 0, count: region.byteCount), at: start)
             } catch {
-                state.space.release(start, byteCount: region.byteCount)
+                state.space?.release(start, byteCount: region.byteCount)
                 refusal = error
                 return nil
             }
@@ -72,7 +82,7 @@ package final class DMADomain: Sendable {
         state.withLock { state in
             guard let mapping = state.mappings.removeValue(forKey: arena) else { return }
             mapper.uninstall(byteCount: mapping.byteCount, at: mapping.start)
-            state.space.release(mapping.start, byteCount: mapping.byteCount)
+            state.space?.release(mapping.start, byteCount: mapping.byteCount)
         }
     }
 
@@ -94,8 +104,10 @@ package final class DMADomain: Sendable {
 ///
 /// Arenas are never used twice in a process, so that what is kept of one that is gone harms nobody.
 package final class TranslationTable {
-    /// By arena: what to add to an address of this process. 0: not known yet.
+    /// By arena: what to add to an address of this process.
     private var offsets: [UInt64] = []
+    /// Not known yet. No region lies a byte off from where a device finds it.
+    private static let unknown = UInt64.max
     private let domain: DMADomain
 
     package init(domain: DMADomain) { self.domain = domain }
@@ -107,7 +119,7 @@ package final class TranslationTable {
         let arena = Int(memory.arena)
         if arena < offsets.count {
             let offset = offsets[arena]
-            if offset != 0 { return IOVA(memory.address &+ offset) }
+            if offset != Self.unknown { return IOVA(memory.address &+ offset) }
         }
         return lookUp(memory)
     }
@@ -121,7 +133,7 @@ package final class TranslationTable {
         let arena = Int(memory.arena)
         // A copy is changed: an array that calls change in place is checked for exclusive access at each look-up.
         var known = offsets
-        if known.count <= arena { known += Array(repeating: 0, count: arena + 1 - known.count) }
+        if known.count <= arena { known += Array(repeating: Self.unknown, count: arena + 1 - known.count) }
         known[arena] = offset
         offsets = known
         return IOVA(memory.address &+ offset)

@@ -19,6 +19,19 @@ struct DataPointers {
     /// SGL addresses and lengths are multiples of 4.
     let needsAlignedSGL: Bool
     let table: TranslationTable
+    /// A PRP entry cannot name addresses with one of these bits: those between two words, or all.
+    private let sglMask: UInt64
+
+    /// `namesLengths`: commands say how many bytes they move, which PRP entries do not.
+    init(
+        pageByteCount: Int, hasSGL: Bool, needsAlignedSGL: Bool, table: TranslationTable, namesLengths: Bool = false
+    ) {
+        self.pageByteCount = pageByteCount
+        self.hasSGL = hasSGL || namesLengths
+        self.needsAlignedSGL = needsAlignedSGL && !namesLengths
+        self.table = table
+        sglMask = namesLengths ? .max : 3
+    }
 
     /// One stretch of memory.
     @inline(__always)
@@ -32,8 +45,9 @@ struct DataPointers {
         _ address: IOVA, _ byteCount: Int, for slot: Int, in memory: QueueMemory
     ) -> DataPointerError? {
         let offset = Int(truncatingIfNeeded: address.rawValue) & (pageByteCount &- 1)
-        // A PRP entry cannot name a byte between two words.
-        if offset & 3 != 0 { return hasSGL ? setBlock(address, byteCount, for: slot, in: memory) : .misaligned }
+        if address.rawValue & sglMask != 0 {
+            return hasSGL ? setBlock(address, byteCount, for: slot, in: memory) : .misaligned
+        }
         memory[slot].command.dataPointer1 = address.rawValue
         let rest = byteCount &- (pageByteCount &- offset)
         if rest <= 0 {
@@ -91,7 +105,7 @@ struct DataPointers {
         for (index, piece) in data.enumerated() {
             guard let address = table.address(of: piece) else { return .unreachable }
             let end = address.rawValue &+ UInt64(piece.byteCount)
-            if index == 0 ? address.rawValue & 3 != 0 : address.rawValue & mask != 0 { return .misaligned }
+            if index == 0 ? address.rawValue & sglMask != 0 : address.rawValue & mask != 0 { return .misaligned }
             if index < data.count - 1, end & mask != 0 { return .misaligned }
             var page = address.rawValue
             while page < end {
@@ -131,6 +145,7 @@ struct DataPointers {
         guard let address = table.address(of: metadata) else { return .unreachable }
         if address.rawValue & 3 != 0 { return .misaligned }
         memory[slot].command.metadataPointer = address.rawValue
+        if sglMask == .max { memory[slot].command.dataPointer2 |= UInt64(metadata.byteCount & 0xFF_FFFF) << 32 }
         return nil
     }
 }

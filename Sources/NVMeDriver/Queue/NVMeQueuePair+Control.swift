@@ -197,8 +197,8 @@ extension NVMeQueuePair {
 }
 
 extension NVMeQueuePair {
-    /// Visits the pair on every turn from now on.
-    func startPolling(named name: String, on local: isolated LocalReactor) {
+    /// Visits the pair on every turn from now on, and after it its other side, where that is in this process.
+    func startPolling(named name: String, device: Poller?, on local: isolated LocalReactor) {
         let poller = QueuePoller(self, name: "nvme \(name) queue \(id)")
         pollers = [
             poller,
@@ -208,6 +208,9 @@ extension NVMeQueuePair {
             },
         ]
         local.add(poller)
+        guard let device else { return }
+        local.add(device)
+        pollers.append(device)
     }
 
     func stopPolling(on local: isolated LocalReactor) {

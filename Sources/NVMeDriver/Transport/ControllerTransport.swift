@@ -1,7 +1,8 @@
+package import Reactors
 package import SystemPackage
 
-/// What stands between the driver and a controller: a PCI function that VFIO hands over, or a soft controller in this
-/// process. Its registers are memory, its queues are memory; the driver does not know which it is.
+/// What stands between the driver and a controller: a PCI function that VFIO hands over, the kernel's driver, or a soft
+/// controller in this process. Its registers are memory, its queues are memory; the driver does not know which it is.
 ///
 /// All calls but the first four properties are made on the control path, one at a time.
 package protocol ControllerTransport: AnyObject, Sendable {
@@ -27,4 +28,19 @@ package protocol ControllerTransport: AnyObject, Sendable {
     func resetFunction() throws(NVMeError)
     /// Gives the device back. The last call; the domain has been closed.
     func close()
+    /// How the controller is reached.
+    var access: ControllerAccess { get }
+    /// The most bytes of one command, whatever the controller takes, where commands are to say how many bytes they
+    /// move: their data is named by SGLs only then, and lengths of metadata are in bits 55:32 of the descriptor. nil:
+    /// the controller itself reads commands.
+    var transferByteLimit: Int? { get }
+    /// The device's side of a queue pair, visited after the pair in each turn; nil: a device works by itself. Called
+    /// before the pair's queues are made.
+    func deviceSide(ofQueue id: UInt16, on local: isolated LocalReactor) -> Poller?
+}
+
+extension ControllerTransport {
+    package var access: ControllerAccess { ControllerAccess(.direct) }
+    package var transferByteLimit: Int? { nil }
+    package func deviceSide(ofQueue id: UInt16, on local: isolated LocalReactor) -> Poller? { nil }
 }

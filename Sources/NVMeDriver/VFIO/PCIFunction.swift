@@ -124,7 +124,7 @@ public struct PCIFunction: Sendable, Hashable {
     }
 
     /// `nvme0n1`, also of `nvme0c1n1`, which is its path through one controller of several. Nil for all other entries.
-    private static func blockDevice(_ entry: String) -> String? {
+    static func blockDevice(_ entry: String) -> String? {
         guard entry.hasPrefix("nvme"), entry.last?.isNumber == true else { return nil }
         let parts = entry.dropFirst(4).split(separator: "n", omittingEmptySubsequences: false)
         guard parts.count == 2, Int(parts[1]) != nil,

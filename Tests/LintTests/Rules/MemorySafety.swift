@@ -52,7 +52,7 @@ extension Rule {
         }
         + [
             "Sources/CLinux", "Sources/Bdev/Request", "Sources/Bdev/Protection/SegmentCursor.swift",
-            "Sources/NVMeDriver/VFIO", "Sources/NVMeDriver/MMIO",
+            "Sources/NVMeDriver/VFIO", "Sources/NVMeDriver/MMIO", "Sources/NVMeDriver/Kernel",
         ]
 
     static let unsafeFence = Rule(
