@@ -67,6 +67,7 @@ extension NVMeStatus {
     public static let applicationTagCheckError = NVMeStatus(type: 2, code: 0x83)
     public static let referenceTagCheckError = NVMeStatus(type: 2, code: 0x84)
     public static let compareFailure = NVMeStatus(type: 2, code: 0x85)
+    public static let invalidProtectionInformation = NVMeStatus(type: 1, code: 0x81)
     public static let unwrittenBlock = NVMeStatus(type: 2, code: 0x87)
     public static let internalPathError = NVMeStatus(type: 3, code: 0x00)
     public static let asymmetricAccessPersistentLoss = NVMeStatus(type: 3, code: 0x01)
