@@ -27,9 +27,9 @@ final class SoftEngine {
     var unattached: [UInt32: SoftNamespace] = [:]
     private let memory: MemoryRegion
     let clock: ReactorClock
-    private let capabilityBits: UInt64
+    private var capabilityBits: UInt64
     /// There are other command sets than that of the first namespaces.
-    let hasCommandSets: Bool
+    private(set) var hasCommandSets = false
     private(set) var isEnabled = false
     var readyChange: (at: UInt64, to: Bool)?
     var submissions: [Int: Queue] = [:]
@@ -83,11 +83,15 @@ final class SoftEngine {
         }
         var capabilities = UInt64(options.queueEntryLimit - 1) | 1 << 16 | UInt64(options.readyTimeout) << 24
         capabilities |= UInt64(options.doorbellStrideShift) << 32 | 1 << 37
-        hasCommandSets = options.namespaces.contains { $0.zones != nil }
-        // CSS bit 6: I/O command sets are told apart by Identify.
-        if hasCommandSets { capabilities |= 1 << 43 }
         if options.resetsSubsystem { capabilities |= 1 << 36 }
         capabilityBits = capabilities
+        noticeCommandSets()
+    }
+
+    /// CSS bit 6: I/O command sets are told apart by Identify, as soon as there is a namespace of another.
+    func noticeCommandSets() {
+        hasCommandSets = hasCommandSets || namespaces.values.contains { $0.commandSet != 0 }
+        if hasCommandSets { capabilityBits |= 1 << 43 }
         showCapabilities()
     }
 

@@ -53,6 +53,7 @@ extension SoftController {
         let source = other.engine
         await change { engine in
             engine.namespaces.merge(source.value.namespaces) { $1 }
+            engine.noticeCommandSets()
             engine.peers.append(WeakEngine(engine: source.value))
             source.value.peers.append(WeakEngine(engine: engine))
         }

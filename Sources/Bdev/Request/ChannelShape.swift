@@ -17,6 +17,8 @@ struct ChannelShape {
     let transferLimit: UInt64
     let unmapLimit: UInt64
     let writeZeroesLimit: UInt64
+    /// What is written to a zone comes one after the other.
+    let hasZones: Bool
     let metadataByteCount: Int
     let hasSeparateMetadata: Bool
     let copyLimit: UInt64
@@ -35,6 +37,7 @@ struct ChannelShape {
         transferLimit = geometry.transferBlockCountLimit
         unmapLimit = geometry.unmapBlockCountLimit
         writeZeroesLimit = geometry.writeZeroesBlockCountLimit
+        hasZones = geometry.zones != nil
         metadataByteCount = geometry.metadataByteCount
         hasSeparateMetadata = metadataByteCount > 0 && !geometry.isMetadataInterleaved
         copyLimit = geometry.copyBlockCountLimit

@@ -31,6 +31,7 @@ extension LocalReactor {
         pair.requestAbort = { [weak controller, weak pair, reactor] identifiers in
             if let controller, let pair { controller.abort(identifiers, of: pair, on: reactor) }
         }
+        for injection in terms.injections { pair.inject(injection) }
         let layout = QueueLayout(
             id: terms.id, entryCount: terms.entryCount, submission: memory.submissionAddress,
             completion: memory.completionAddress, vector: terms.interrupt?.vector)
@@ -63,6 +64,7 @@ extension NVMeController {
         let retryDelays: [Int]
         /// The vector of the pair's own, and the event that it signals; nil: completions are polled for.
         let interrupt: (vector: Int, event: FileDescriptor)?
+        let injections: [ErrorInjection]
     }
 
     func reserveQueue() throws(NVMeError) -> QueueTerms {
@@ -80,7 +82,8 @@ extension NVMeController {
             id: id, entryCount: min(max(2, options.queueEntryCount), capabilities.queueEntryLimit),
             pageByteCount: capabilities.pageByteCounts.lowerBound, hasSGL: identity.hasSGL,
             needsAlignedSGL: identity.needsAlignedSGL, retryDelays: retryDelays,
-            interrupt: Int(id) < interruptEvents.count ? (Int(id), interruptEvents[Int(id)]) : nil)
+            interrupt: Int(id) < interruptEvents.count ? (Int(id), interruptEvents[Int(id)]) : nil,
+            injections: injections)
     }
 
     /// One vector for the admin queue, and one for each queue pair as far as there are any: the others poll.
@@ -141,7 +144,9 @@ extension NVMeController {
     /// Has the controller forget the queues. When it does not, it is reset: memory that it may still write is not given
     /// back.
     func disconnect(_ id: UInt16) async {
-        guard let index = pairs.firstIndex(where: { $0.layout.id == id }) else { return }
+        if !pairs.contains(where: { $0.layout.id == id }) { return }
+        leaving.insert(id)
+        defer { leaving.remove(id) }
         if state == .ready {
             do throws(NVMeError) {
                 try await delete(AdminOpcode.deleteSubmissionQueue, id)
@@ -151,7 +156,7 @@ extension NVMeController {
                 try? await reset()
             }
         }
-        if index < pairs.count, pairs[index].layout.id == id { pairs.remove(at: index) }
+        pairs.removeAll { $0.layout.id == id }
     }
 
     /// From any thread: the controller does what it must not, and is reset.

@@ -49,7 +49,7 @@ extension NVMeController {
             await disconnectPairs(resumes: options.resumesAfterReset)
             try await enable()
             try await identify()
-            for entry in pairs {
+            for entry in pairs where !leaving.contains(entry.layout.id) {
                 let doorbells = doorbells(of: entry.layout.id)
                 try await create(entry.layout)
                 await entry.reactor.run { _ in

@@ -70,6 +70,7 @@ extension NVMeStatus {
     public static let invalidProtectionInformation = NVMeStatus(type: 1, code: 0x81)
     public static let unwrittenBlock = NVMeStatus(type: 2, code: 0x87)
     public static let internalPathError = NVMeStatus(type: 3, code: 0x00)
+    public static let commandAbortedByHost = NVMeStatus(type: 3, code: 0x71)
     public static let asymmetricAccessPersistentLoss = NVMeStatus(type: 3, code: 0x01)
     public static let asymmetricAccessInaccessible = NVMeStatus(type: 3, code: 0x02)
     public static let asymmetricAccessTransition = NVMeStatus(type: 3, code: 0x03)
