@@ -70,7 +70,7 @@ let examples: [Target] = [
     .executableTarget(
         name: "bdevperf",
         dependencies: [
-            "Bdev", "BdevConfiguration", "MallocBdev", "NullBdev", "Reactors", "UringBdev",
+            "Bdev", "BdevConfiguration", "MallocBdev", "NullBdev", "Reactors", "ToolSupport", "UringBdev",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "Logging", package: "swift-log"),
             .product(name: "SystemPackage", package: "swift-system"),
@@ -80,12 +80,14 @@ let examples: [Target] = [
         name: "hello-bdev", dependencies: ["Bdev", "MallocBdev", "Reactors"], path: "Examples/HelloBdev",
         exclude: ["README.md"]),
     .target(
-        name: "NVMeTools",
+        name: "ToolSupport",
         dependencies: [
-            "NVMeDriver", "NVMeSoftController", "Reactors",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "SystemPackage", package: "swift-system"),
         ],
+        path: "Examples/ToolSupport"),
+    .target(
+        name: "NVMeTools", dependencies: ["NVMeDriver", "NVMeSoftController", "Reactors", "ToolSupport"],
         path: "Examples/NVMeTools"),
     .executableTarget(
         name: "hello-nvme", dependencies: ["NVMeDriver", "NVMeSoftController", "Reactors"], path: "Examples/HelloNVMe",
@@ -93,7 +95,7 @@ let examples: [Target] = [
     .executableTarget(
         name: "nvme-identify",
         dependencies: [
-            "NVMeDriver", "NVMeSoftController", "NVMeTools", "Reactors",
+            "NVMeDriver", "NVMeSoftController", "NVMeTools", "Reactors", "ToolSupport",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "Logging", package: "swift-log"),
         ],
@@ -101,7 +103,7 @@ let examples: [Target] = [
     .executableTarget(
         name: "nvme-perf",
         dependencies: [
-            "Bdev", "NVMeDriver", "NVMeSoftController", "NVMeTools", "Reactors",
+            "Bdev", "NVMeDriver", "NVMeSoftController", "NVMeTools", "Reactors", "ToolSupport",
             .product(name: "ArgumentParser", package: "swift-argument-parser"),
             .product(name: "Logging", package: "swift-log"),
             .product(name: "SystemPackage", package: "swift-system"),

@@ -4,6 +4,7 @@ import FoundationEssentials
 import MallocBdev
 import NullBdev
 import Reactors
+import ToolSupport
 import UringBdev
 
 /// The measuring run: bdevs, jobs, results.
@@ -12,7 +13,7 @@ struct Command {
 
     /// - Returns: the exit status.
     func run() async throws -> Int32 {
-        let plan = try options.plan(Terminal.complain)
+        let plan = try options.plan(Tool.complain)
         let format = try options.outputFormat()
         if !options.usesNull && options.mallocSize == nil && options.file == nil && options.configuration == nil {
             throw UsageError("there is no bdev to use; add --null, --malloc 256M, --file PATH[:SIZE] or -c FILE")
@@ -44,9 +45,9 @@ struct Command {
             let jobs = try await session.jobs(plan, on: names, stop: stop)
             let result = try await perform(plan, jobs, stop, format)
             for job in jobs { await job.descriptor.close() }
-            Terminal.print(format == .json ? JSONReport.text(result) : Table.text(result, detail: plan.latencyDetail))
+            Tool.print(format == .json ? JSONReport.text(result) : Table.text(result, detail: plan.latencyDetail))
             if let failure = result.jobs.compactMap(\.firstFailure).first {
-                Terminal.complain("\(result.jobs.reduce(0) { $0 + $1.failed }) I/Os failed, the first: \(failure)")
+                Tool.complain("\(result.jobs.reduce(0) { $0 + $1.failed }) I/Os failed, the first: \(failure)")
             }
             return result.hasFailed ? 1 : 0
         }
@@ -55,20 +56,18 @@ struct Command {
     private func perform(_ plan: Plan, _ jobs: [Job], _ stop: StopFlag, _ format: Options.Output) async throws
         -> RunResult
     {
-        let interrupts = Terminal.onInterrupt { stop.set() }
-        defer { interrupts.end() }
-        if format == .table { Terminal.print("Running I/O for \(goal(plan))...\n") }
-        let rewinds = Terminal.isTerminal && format == .table
+        if format == .table { Tool.print("Running I/O for \(goal(plan))...\n") }
+        let rewinds = Tool.printsToTerminal && format == .table
         let run = Run(plan: plan, jobs: jobs, stop: stop) { line in
             if format == .json {
-                Terminal.complain(line)
+                Tool.complain(line)
             } else {
-                Terminal.print(rewinds ? "\r\(line)" : "\(line)\n")
+                Tool.print(rewinds ? "\r\(line)" : "\(line)\n")
             }
         }
         do {
-            let result = try await run.perform()
-            if rewinds && plan.liveInterval != nil { Terminal.print("\r" + String(repeating: " ", count: 50) + "\r") }
+            let result = try await Tool.heedingInterrupts(stop.set) { try await run.perform() }
+            if rewinds && plan.liveInterval != nil { Tool.print("\r" + String(repeating: " ", count: 50) + "\r") }
             return result
         } catch {
             for job in jobs { await job.descriptor.close() }
@@ -87,7 +86,7 @@ struct Command {
     private func bdevs(_ session: Session, _ document: ConfigurationDocument?) async throws -> [String] {
         if let document {
             for notice in try await session.modules.methods.apply(document, to: session.engine) {
-                Terminal.complain(notice)
+                Tool.complain(notice)
             }
         }
         if options.usesNull {

@@ -5,6 +5,7 @@ import MallocBdev
 import NullBdev
 import Reactors
 import SystemPackage
+import ToolSupport
 import UringBdev
 
 /// `--demo`: a real file written through io_uring by a reactor on a core of its own, read back verified, and measured
@@ -18,15 +19,17 @@ struct Demo {
         let target = try DemoFile(options.file, mayOverwrite: options.overwrite, byteCount: Self.fileByteCount)
         defer { target.removeIfOurs() }
         let stop = StopFlag()
-        let interrupts = Terminal.onInterrupt { stop.set() }
-        defer { interrupts.end() }
+        return try await Tool.heedingInterrupts(stop.set) { try await run(on: target, stop) }
+    }
+
+    private func run(on target: DemoFile, _ stop: StopFlag) async throws -> Int32 {
         var reactorOptions = ReactorOptions()
         reactorOptions.locksCores = !options.sharesCores
         return try await Session.with(cores: try options.coreList(), options: reactorOptions) { session in
             let reactors = session.group.reactors
-            Terminal.print(
+            Tool.print(
                 "Reactors on \(reactors.map { "core \($0.core) (node \($0.node))" }.joined(separator: ", ")), ")
-            Terminal.print("no root and no hugepages needed.\nFile: \(target.path)\n")
+            Tool.print("no root and no hugepages needed.\nFile: \(target.path)\n")
             var file = UringModule.Options(name: "file", path: target.path)
             file.byteCount = target.byteCount
             try await session.modules.uring.create(file)
@@ -37,7 +40,7 @@ struct Demo {
     }
 
     private func steps(_ session: Session, _ stop: StopFlag) async throws -> Int32 {
-        let interrupted = { Terminal.print("Interrupted.\n") }
+        let interrupted = { Tool.print("Interrupted.\n") }
         guard
             let written = try await verifyPass(
                 session, .write, count: Self.fileByteCount / UInt64(Self.transferByteCount), stop)
@@ -48,7 +51,7 @@ struct Demo {
         }
         guard let checked = try await verifyPass(session, .read, count: written, stop) else { return 1 }
         let amount = sizeText(checked * UInt64(Self.transferByteCount))
-        Terminal.print(
+        Tool.print(
             "Every byte of \(amount) is what was written\(checked < written ? " (the rest: out of time)" : "").\n\n")
         if stop.isSet {
             interrupted()
@@ -65,15 +68,15 @@ struct Demo {
             let limit = name == "file" ? written * UInt64(Self.transferByteCount) : nil
             let result = try await measure(session, plan, name, region: limit, stop)
             for job in result.jobs {
-                let percentile = job.latencies?.percentiles(upTo: job.maximum).first { $0.fraction == 0.99 }?.value ?? 0
+                let percentile = job.latencies?.percentiles.first { $0.fraction == 0.99 }?.value ?? 0
                 rows.append(Table.row(" \(label)", job) + " " + fixed(percentile).leftPadded(10))
             }
             hasFailed = hasFailed || result.hasFailed
             if stop.isSet { break }
         }
-        Terminal.print("Random reads of 4 KiB, 32 in flight, by async calls from tasks on the reactor:\n")
+        Tool.print("Random reads of 4 KiB, 32 in flight, by async calls from tasks on the reactor:\n")
         let header = Table.header()
-        Terminal.print(
+        Tool.print(
             header[0] + "\n" + header[1] + " " + "99 %".leftPadded(10) + "\n" + rows.joined(separator: "\n") + "\n")
         if stop.isSet { interrupted() }
         return hasFailed ? 1 : 0
@@ -93,13 +96,13 @@ struct Demo {
         plan.duration = phase == .write ? .seconds(8) : .seconds(20)
         let result = try await measure(session, plan, "file", region: nil, stop)
         if let failure = result.jobs.compactMap(\.firstFailure).first {
-            Terminal.complain(failure)
+            Tool.complain(failure)
             return nil
         }
         let done = result.completed
         let seconds = result.jobs.map(\.runtime).max() ?? 0
         let speed = seconds > 0 ? fixed(Double(done) * Double(Self.transferByteCount) / 1_048_576 / seconds, 1) : "0"
-        Terminal.print(
+        Tool.print(
             "\(phase == .write ? "Wrote" : "Read back") \(sizeText(done * UInt64(Self.transferByteCount))) in "
                 + "\(fixed(seconds, 1)) s, \(speed) MiB/s, 8 in flight of 64 KiB.\n"
         )

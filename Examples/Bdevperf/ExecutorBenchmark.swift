@@ -1,4 +1,5 @@
 import Reactors
+import ToolSupport
 
 /// What the executor does a second: jobs on one reactor, messages between two.
 struct ExecutorBenchmark {

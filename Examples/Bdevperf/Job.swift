@@ -1,6 +1,7 @@
 import Bdev
 import Reactors
 import Synchronization
+import ToolSupport
 
 /// Raised by the clock, by Ctrl-C and by a failure; looked at before every I/O.
 final class StopFlag: Sendable {
@@ -118,7 +119,7 @@ final class Job: Sendable {
             let failures = failures.withLock { $0 }
             return JobResult(
                 self, statistics: channel.statistics, runtime: runtime.seconds, failures: failures,
-                latencies: channel.latencyHistogram.map(Latencies.init))
+                histogram: channel.latencyHistogram)
         }
     }
 

@@ -1,5 +1,6 @@
 import Bdev
 import Reactors
+import ToolSupport
 
 /// What one job did.
 struct JobResult: Sendable {
@@ -22,7 +23,7 @@ struct JobResult: Sendable {
     /// I/Os for each second that the job's reactor was on a CPU; set when that is known.
     var iopsPerCPUSecond: Double?
 
-    init(_ job: Job, statistics: IOStatistics, runtime: Double, failures: Job.Failures, latencies: Latencies?) {
+    init(_ job: Job, statistics: IOStatistics, runtime: Double, failures: Job.Failures, histogram: LatencyHistogram?) {
         let total = statistics.total
         let microseconds = 1e6 / Double(max(1, statistics.ticksPerSecond))
         name = job.descriptor.name
@@ -38,8 +39,11 @@ struct JobResult: Sendable {
         average = hasAny ? Double(total.latencyTicks) / Double(total.operationCount) * microseconds : 0
         minimum = hasAny ? Double(total.minimumLatencyTicks) * microseconds : 0
         maximum = hasAny ? Double(total.maximumLatencyTicks) * microseconds : 0
-        self.latencies = latencies
-        self.latencies?.microseconds = microseconds
+        let longest = maximum
+        latencies = histogram.map { histogram in
+            Latencies(
+                buckets: histogram.buckets.map { (Double($0.upperBound) * microseconds, $0.count) }, maximum: longest)
+        }
     }
 
     var iops: Double { runtime > 0 ? Double(completed) / runtime : 0 }
@@ -51,38 +55,6 @@ struct JobResult: Sendable {
         return "0x\(digits)"
     }
     var status: String { failed > 0 ? "failed" : "finished" }
-}
-
-/// The latencies of a job, counted.
-struct Latencies: Sendable {
-    /// The largest of each bucket in ticks, and how many.
-    let buckets: [(upperBound: UInt64, count: UInt64)]
-    var microseconds = 0.0
-
-    /// As SPDK prints them.
-    static let fractions = [0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999, 0.99999, 0.999999]
-
-    init(_ histogram: LatencyHistogram) { buckets = histogram.buckets }
-
-    var count: UInt64 { buckets.reduce(0) { $0 + $1.count } }
-
-    /// In microseconds, for `fractions`. A bucket is known to within 1.6 %, so that its end may lie beyond the
-    /// `maximum` there was.
-    func percentiles(upTo maximum: Double) -> [(fraction: Double, value: Double)] {
-        let total = Double(count)
-        var result: [(Double, Double)] = []
-        var seen: UInt64 = 0
-        var position = 0
-        for fraction in Self.fractions {
-            while position < buckets.count, Double(seen) < (total * fraction).rounded(.up) {
-                seen += buckets[position].count
-                position += 1
-            }
-            result.append(
-                (fraction, position == 0 ? 0 : min(maximum, Double(buckets[position - 1].upperBound) * microseconds)))
-        }
-        return result
-    }
 }
 
 /// The jobs of a run.

@@ -1,4 +1,5 @@
 import Reactors
+import ToolSupport
 
 /// The figures of a run while it goes on: `-S`.
 struct LiveLine {

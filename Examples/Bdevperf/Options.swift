@@ -1,8 +1,11 @@
 import ArgumentParser
 import Reactors
+import ToolSupport
 
 /// The command line. Flags are SPDK bdevperf's where it has them.
-struct Options: ParsableArguments {
+struct Options: ParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "bdevperf")
+
     @Option(name: .customShort("q"), help: "I/Os in flight for each job.")
     var depth = 32
     @Option(name: .customShort("o"), help: "Bytes of an I/O, such as 4096 or 128k.")

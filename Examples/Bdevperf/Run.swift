@@ -1,6 +1,7 @@
 import Bdev
 import Reactors
 import Synchronization
+import ToolSupport
 
 /// Runs jobs side by side and gathers what they did.
 struct Run {

@@ -2,6 +2,7 @@ import Bdev
 import BdevConfiguration
 import Logging
 import Reactors
+import ToolSupport
 import UringBdev
 
 /// Reactors, an engine and its modules: from the first thread started to the last one ended.
@@ -115,5 +116,5 @@ private struct NoticeHandler: LogHandler {
         set { metadata[key] = newValue }
     }
 
-    func log(event: LogEvent) { Terminal.complain("\(event.message)") }
+    func log(event: LogEvent) { Tool.complain("\(event.message)") }
 }

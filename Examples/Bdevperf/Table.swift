@@ -1,3 +1,5 @@
+import ToolSupport
+
 /// The results as SPDK's bdevperf prints them.
 struct Table {
     private static let nameWidth = 28
@@ -52,26 +54,7 @@ struct Table {
     }
 
     private static func latencies(_ job: JobResult, _ detail: Int) -> [String] {
-        guard detail > 0, let latencies = job.latencies else { return [] }
-        var lines = ["", " Summary latency data for \(job.name) from core \(job.core):"]
-        lines.append(" " + String(repeating: "=", count: 81))
-        for (fraction, value) in latencies.percentiles(upTo: job.maximum) {
-            lines.append("  \(fixed(fraction * 100, 5).leftPadded(9))% : \(fixed(value, 3).leftPadded(9))us")
-        }
-        if detail < 2 { return lines }
-        lines += [
-            "", " Latency histogram for \(job.name) from core \(job.core):",
-            "       us up to     Cumulative    IO count",
-        ]
-        var seen: UInt64 = 0
-        for (bound, count) in latencies.buckets {
-            seen += count
-            let share = fixed(Double(seen) / Double(latencies.count) * 100, 4)
-            lines.append(
-                " \(fixed(Double(bound) * latencies.microseconds, 3).leftPadded(14)): \(share.leftPadded(12))%  "
-                    + "(\(String(count).leftPadded(9)))"
-            )
-        }
-        return lines
+        let lines = job.latencies?.lines("\(job.name) from core \(job.core)", detail: detail) ?? []
+        return lines.map { $0.isEmpty ? $0 : " \($0)" }
     }
 }

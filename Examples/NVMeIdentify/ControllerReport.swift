@@ -1,6 +1,7 @@
 import NVMeDriver
 import NVMeTools
 import Reactors
+import ToolSupport
 
 /// What a controller says of itself and of its namespaces.
 struct ControllerReport: Sendable {

@@ -1,6 +1,7 @@
 import NVMeDriver
 import NVMeTools
 import Reactors
+import ToolSupport
 
 /// The NVMe controllers on the PCI bus: who drives them, and what keeps this driver from it.
 struct DeviceList {

@@ -1,4 +1,4 @@
-import NVMeTools
+import ToolSupport
 
 /// One thing that a controller says of itself: under which key programs find it, and what people read.
 struct Field {

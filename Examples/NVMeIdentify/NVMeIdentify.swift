@@ -4,6 +4,7 @@ import NVMeDriver
 import NVMeSoftController
 import NVMeTools
 import Reactors
+import ToolSupport
 
 /// The command line.
 struct Options: ParsableCommand {

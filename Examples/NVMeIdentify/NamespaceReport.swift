@@ -1,5 +1,5 @@
 import NVMeDriver
-import NVMeTools
+import ToolSupport
 
 /// What a namespace says of itself.
 struct NamespaceReport {

@@ -1,7 +1,7 @@
 import Bdev
-import NVMeTools
 import Reactors
 import Synchronization
+import ToolSupport
 
 /// Raised by Ctrl-C and by a failure; looked at once in a turn.
 final class StopFlag: Sendable {
@@ -187,6 +187,10 @@ final class Load {
             completed: completed, failed: failed, firstFailure: firstFailure,
             average: completed > 0 ? microseconds(sum) / Double(completed) : 0,
             minimum: completed > 0 ? microseconds(minimum) : 0, maximum: microseconds(maximum),
-            buckets: histogram?.buckets.map { (microseconds($0.upperBound), $0.count) })
+            latencies: histogram.map { histogram in
+                Latencies(
+                    buckets: histogram.buckets.map { (microseconds($0.upperBound), $0.count) },
+                    maximum: microseconds(maximum))
+            })
     }
 }

@@ -1,4 +1,4 @@
-import NVMeTools
+import ToolSupport
 
 @main
 struct NVMePerf {
@@ -7,7 +7,7 @@ struct NVMePerf {
         await Tool.run(Options.self) { options in
             let plan = try options.plan()
             let stop = StopFlag()
-            let results = try await Tool.heedingInterrupts({ stop.set() }) {
+            let results = try await Tool.heedingInterrupts(stop.set) {
                 try await Run(plan: plan, stop: stop).perform()
             }
             let report = Report(plan: plan, results: results)

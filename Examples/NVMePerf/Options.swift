@@ -2,6 +2,7 @@ import ArgumentParser
 import NVMeDriver
 import NVMeTools
 import Reactors
+import ToolSupport
 
 /// The command line. Flags are those of SPDK's tool where it has them.
 struct Options: ParsableCommand {
@@ -62,6 +63,10 @@ struct Options: ParsableCommand {
     var failureInterval: UInt64?
     @Flag(name: [.customShort("E"), .customLong("enable-interrupt")], help: "Sleep until the device interrupts.")
     var usesInterrupts = false
+    @Flag(
+        name: .customLong("no-shadow-doorbells"),
+        help: "Store to the doorbells themselves, though the controller offers words of memory in their place.")
+    var avoidsShadowDoorbells = false
     @Flag(name: .customLong("fua"), help: "Force unit access.")
     var forcesUnitAccess = false
     @Flag(name: .customLong("disable-cpumask-locks"), help: "Share cores with other instances.")
@@ -149,6 +154,7 @@ extension Options {
         }
         plan.sharesCores = sharesCores
         plan.usesInterrupts = usesInterrupts
+        plan.usesShadowDoorbells = !avoidsShadowDoorbells
         plan.forcesUnitAccess = forcesUnitAccess
         plan.failureInterval = failureInterval
         plan.latencyDetail = latencyDetail
@@ -188,10 +194,9 @@ extension Options {
         if numberOfIOs != nil, warmUpSeconds != nil {
             throw UsageError("-a and --number-ios exclude each other: all I/Os of a number are counted; leave one out")
         }
-        func duration(_ seconds: Double) -> Duration { .nanoseconds(Int64((seconds * 1e9).rounded())) }
         plan.ioCount = numberOfIOs
-        plan.duration = seconds.map(duration) ?? (numberOfIOs == nil ? plan.duration : nil)
-        plan.warmUp = warmUpSeconds.map(duration) ?? .zero
+        plan.duration = seconds.map { Duration(seconds: $0) } ?? (numberOfIOs == nil ? plan.duration : nil)
+        plan.warmUp = warmUpSeconds.map { Duration(seconds: $0) } ?? .zero
     }
 
     private func setTargets(_ plan: inout Plan) throws(UsageError) {

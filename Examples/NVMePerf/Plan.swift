@@ -34,6 +34,7 @@ struct Plan: Sendable {
     /// nil: as many entries as the depth needs.
     var queueEntryCount: Int?
     var usesInterrupts = false
+    var usesShadowDoorbells = true
     var forcesUnitAccess = false
     /// After how many failures one more is printed; nil: the first one ends the run.
     var failureInterval: UInt64?

@@ -1,5 +1,5 @@
 import NVMeDriver
-import NVMeTools
+import ToolSupport
 
 /// What one queue did. Times in microseconds, the runtime in seconds.
 struct JobResult: Sendable {
@@ -13,8 +13,7 @@ struct JobResult: Sendable {
     var average: Double
     var minimum: Double
     var maximum: Double
-    /// The end of each bucket of the histogram, and how many.
-    var buckets: [(upTo: Double, count: UInt64)]?
+    var latencies: Latencies?
     /// nil: the kernel's.
     var statistics: NVMeQueuePair.Statistics?
 
@@ -25,11 +24,6 @@ struct JobResult: Sendable {
 struct Report {
     let plan: Plan
     let results: [JobResult]
-
-    /// Of the percentiles, as SPDK's tool has them.
-    private static let fractions = [
-        0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999, 0.99999, 0.999999,
-    ]
 
     private func mibps(_ iops: Double) -> Double { iops * Double(plan.ioByteCount) / 1_048_576 }
 
@@ -45,20 +39,6 @@ struct Report {
 
     private var totalIOPS: Double { results.reduce(0) { $0 + $1.iops } }
 
-    /// Bucket ends at each fraction. A bucket is known to within 1.6 %, so that its end may lie beyond the maximum.
-    private func percentiles(_ result: JobResult) -> [(fraction: Double, value: Double)] {
-        let buckets = result.buckets ?? []
-        let count = Double(buckets.reduce(0) { $0 + $1.count })
-        var seen: UInt64 = 0, position = 0
-        return Self.fractions.map { fraction in
-            while position < buckets.count, Double(seen) < (count * fraction).rounded(.up) {
-                seen += buckets[position].count
-                position += 1
-            }
-            return (fraction, position == 0 ? 0 : min(result.maximum, buckets[position - 1].upTo))
-        }
-    }
-
     // MARK: For people
 
     var table: String {
@@ -72,7 +52,9 @@ struct Report {
         text += "\n"
         for result in results { text += row(name(result), result, result.iops, width) }
         text += rule + row("Total", total, totalIOPS, width)
-        for result in results { text += latencies(result) }
+        for result in results {
+            for line in result.latencies?.lines(name(result), detail: plan.latencyDetail) ?? [] { text += line + "\n" }
+        }
         if plan.printsStatistics { for result in results { text += statistics(result) } }
         for result in results { if let failure = result.firstFailure { text += "First failure: \(failure)\n" } }
         return text
@@ -85,25 +67,6 @@ struct Report {
     private func row(_ name: String, _ result: JobResult, _ iops: Double, _ width: Int) -> String {
         let values = [iops, mibps(iops), result.average, result.minimum, result.maximum]
         return name.rightPadded(width) + ":" + zip(values, Self.widths).map { fixed($0).leftPadded($1) }.joined() + "\n"
-    }
-
-    private func latencies(_ result: JobResult) -> String {
-        guard let buckets = result.buckets else { return "" }
-        var text = "\nSummary latency data for \(name(result)):\n" + String(repeating: "=", count: 80) + "\n"
-        for (fraction, value) in percentiles(result) {
-            text += "\(fixed(fraction * 100, 5).leftPadded(9))% : \(fixed(value, 3).leftPadded(9))us\n"
-        }
-        if plan.latencyDetail < 2 { return text }
-        text += "\nLatency histogram for \(name(result)):\n"
-        text += "      us up to     Cumulative    IO count\n"
-        let all = Double(buckets.reduce(0) { $0 + $1.count })
-        var seen: UInt64 = 0
-        for (upTo, count) in buckets {
-            seen += count
-            let share = fixed(Double(seen) / all * 100, 4)
-            text += "\(fixed(upTo, 3).leftPadded(14)): \(share.leftPadded(12))%  (\("\(count)".leftPadded(9)))\n"
-        }
-        return text
     }
 
     private func statistics(_ result: JobResult) -> String {
@@ -148,10 +111,7 @@ struct Report {
             ("queue_depth", JSON(result.depth)), ("io_size", JSON(plan.ioByteCount)),
         ]
         members += figures(result, iops: iops)
-        if result.buckets != nil {
-            let values = percentiles(result).map { (fixed($0.fraction * 100, 5), JSON.number(fixed($0.value, 3))) }
-            members.append(("percentiles_us", .object(values.map { (key: $0.0, value: $0.1) })))
-        }
+        if let latencies = result.latencies { members.append(("percentiles_us", latencies.json)) }
         if let counts = result.statistics {
             members += [
                 ("polls", JSON(counts.polls)), ("idle_polls", JSON(counts.idlePolls)),

@@ -3,6 +3,7 @@ import NVMeDriver
 import NVMeSoftController
 import NVMeTools
 import Reactors
+import ToolSupport
 
 /// Brings the devices up, loads them, and gathers what came of it.
 struct Run {
@@ -62,6 +63,7 @@ struct Run {
         options.queueEntryCount = plan.queueEntryCount ?? max(256, depth + 1)
         options.requestCount = max(512, depth)
         options.usesInterrupts = plan.usesInterrupts
+        options.usesShadowDoorbells = plan.usesShadowDoorbells
         options.logger = Logger(label: "nvme-perf") { _ in NoticeHandler() }
         return options
     }
@@ -141,12 +143,7 @@ struct Run {
     // MARK: Running
 
     private func announcement(_ count: Int) -> String {
-        let goal = [
-            plan.ioCount.map { "\($0) I/Os" },
-            plan.duration.map {
-                "\(fixed(Double($0.components.seconds) + Double($0.components.attoseconds) / 1e18)) s"
-            },
-        ]
+        let goal = [plan.ioCount.map { "\($0) I/Os" }, plan.duration.map { "\(fixed($0.seconds)) s" }]
         return "Running \(plan.workload.rawValue) of \(plan.ioByteCount) bytes for "
             + goal.compactMap { $0 }.joined(separator: " or ") + " on \(count) queue\(count == 1 ? "" : "s")...\n"
     }

@@ -1,5 +1,4 @@
 import NVMeDriver
-import NVMeTools
 import Reactors
 import SystemPackage
 

@@ -1,6 +1,7 @@
 package import NVMeDriver
 package import NVMeSoftController
 package import Reactors
+package import ToolSupport
 
 /// A controller that a tool is pointed at.
 package enum Device: Sendable, Hashable {

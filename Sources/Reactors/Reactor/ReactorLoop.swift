@@ -259,7 +259,8 @@ import Synchronization
                 lastWork = awake
             } else if let ring, ring.yieldsCore {
                 clinux_yield()
-            } else {
+            } else if result == .idle {
+                // Not while a device is at work: the hint delays the next look, most of all in a virtual machine.
                 clinux_spin_hint()
             }
         }

@@ -3,9 +3,9 @@ import Dispatch
 import Glibc
 import SystemPackage
 
-/// What the tools for NVMe have in common: how they are started, complain and end.
+/// What the tools have in common: how they are started, complain and end.
 package enum Tool {
-    private static let name = FilePath(CommandLine.arguments.first ?? "nvme").lastComponent?.string ?? "nvme"
+    private static let name = FilePath(CommandLine.arguments.first ?? "tool").lastComponent?.string ?? "tool"
 
     /// Parses the command line, runs `body` and ends the process with its answer.
     ///
@@ -30,6 +30,9 @@ package enum Tool {
     private static func isParsing(_ error: any Error) -> Bool {
         String(reflecting: type(of: error)).hasPrefix("ArgumentParser.")
     }
+
+    /// Whether standard output is one, so that a line can be written over.
+    package static let printsToTerminal = isatty(1) == 1
 
     /// Standard output, unbuffered, so that what was printed is there whatever happens next.
     package static func print(_ text: String) { _ = try? FileDescriptor.standardOutput.writeAll(text.utf8) }

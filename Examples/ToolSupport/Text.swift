@@ -50,3 +50,12 @@ extension String {
         self + String(repeating: " ", count: Swift.max(0, width - count))
     }
 }
+
+extension Duration {
+    package init(seconds: Double) { self = .nanoseconds(Int64((seconds * 1e9).rounded())) }
+
+    package var seconds: Double {
+        let (whole, atto) = components
+        return Double(whole) + Double(atto) / 1e18
+    }
+}
