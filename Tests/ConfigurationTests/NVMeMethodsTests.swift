@@ -163,6 +163,42 @@ struct NVMeMethodsTests {
         }
     }
 
+    @Test func `send a command as bytes, and answer with its completion and what it read`() async throws {
+        func command(_ bytes: [Int: UInt8]) -> String {
+            Data((0..<64).map { bytes[$0] ?? 0 }).base64EncodedString()
+        }
+        func send(_ kind: String, _ bytes: [Int: UInt8], _ rest: String) async throws -> (cpl: [UInt8], data: [UInt8]) {
+            let found = try await call(
+                "bdev_nvme_send_cmd",
+                #""name": "Nvme0", "cmd_type": "\#(kind)", "cmdbuf": "\#(command(bytes))", \#(rest)"#,
+                isAttached: true)
+            guard case .object(let fields) = found, case .string(let cpl) = fields["cpl"] else { return ([], []) }
+            func decoded(_ text: String) -> [UInt8] {
+                let standard = text.replacingOccurrences(of: "-", with: "+").replacingOccurrences(of: "_", with: "/")
+                return Array(Data(base64Encoded: standard) ?? Data())
+            }
+            guard case .string(let data) = fields["data"] else { return (decoded(cpl), []) }
+            return (decoded(cpl), decoded(data))
+        }
+        // Identify, CNS 1.
+        let identity = try await send("admin", [0: 6, 40: 1], #""data_direction": "c2h", "data_len": 4096"#)
+        #expect(identity.cpl.count == 16 && identity.cpl.allSatisfy { $0 == 0 } && identity.data.count == 4096)
+        #expect(String(decoding: identity.data[4..<9], as: UTF8.self) == "SOFT0")
+        // A read beyond the end of namespace 1: LBA out of range.
+        let beyond = try await send("io", [0: 2, 4: 1, 42: 1], #""data_direction": "c2h", "data_len": 512"#)
+        #expect(Array(beyond.cpl[14...]) == [0, 1] && beyond.data.isEmpty)
+        let rest = #""name": "Nvme0", "data_direction": "h2c""#
+        for (parameters, reason) in [
+            (#""cmd_type": "admin", "cmdbuf": "AAAA""#, "64 bytes, not 3"),
+            (#""cmd_type": "admin", "cmdbuf": "!!!!""#, "not base 64"),
+            (#""cmd_type": "admin", "cmdbuf": "\#(command([0: 5]))""#, "the driver's own"),
+            (#""cmd_type": "io", "cmdbuf": "\#(command([0: 1]))", "metadata_len": 8"#, "use a bdev"),
+        ] {
+            let found = await refusal("bdev_nvme_send_cmd", "\(rest), \(parameters)", isAttached: true)
+            #expect(found.contains(reason), "\(found)")
+        }
+    }
+
     @Test func `tell what queue pairs have done`() async throws {
         let found = try await call("bdev_nvme_get_transport_statistics", "", isAttached: true)
         let text = "\(found)"

@@ -162,7 +162,7 @@ struct NVMeRemoveInjection: ConfigurationMethod {
 }
 
 extension NVMeController.QueueKind {
-    fileprivate init(_ reader: inout ParameterReader) throws(ConfigurationError) {
+    init(_ reader: inout ParameterReader) throws(ConfigurationError) {
         self = try reader.requiredChoice("cmd_type", [("admin", .admin), ("io", .io)])
     }
 }

@@ -97,5 +97,6 @@ public struct StandardModules: Sendable {
         registry.add(NVMeGetTransportStatistics(module: nvme))
         registry.add(NVMeAddInjection(module: nvme))
         registry.add(NVMeRemoveInjection(module: nvme))
+        registry.add(NVMeSendCommand(module: nvme))
     }
 }

@@ -232,6 +232,14 @@ extension SubmissionQueueEntry {
     }
 }
 
+extension SubmissionQueueEntry {
+    /// The same, with the namespace that it names.
+    init?(anyNamespace command: NVMeCommand) {
+        self.init(passingThrough: command)
+        namespaceID = command.namespace
+    }
+}
+
 extension AdminOpcode {
     /// Commands that would pull the ground from under the driver: queues, events, aborts, doorbells, keep-alive.
     static func isDriversOwn(_ opcode: UInt8) -> Bool {

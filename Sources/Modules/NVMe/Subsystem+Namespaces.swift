@@ -103,6 +103,11 @@ extension Subsystem {
             return logger.notice(
                 "\(name): namespace \(namespace.id) is of command set \(namespace.commandSet): it has no bdev")
         }
+        // A report of all of them is one piece of memory; no drive has as many.
+        if let zones = namespace.zones, namespace.blockCount / zones.zoneBlockCount > 1 << 24 {
+            return logger.warning(
+                "\(name): namespace \(namespace.id) says that it has more than 2^24 zones: it has no bdev")
+        }
         let facts = await NamespaceFacts(of: namespace, controller, checks: entry.path.checks)
         let identity = await controller.identity
         let properties = Self.properties(of: namespace, identity, facts, controller, name: "\(name)n\(namespace.id)")
