@@ -151,8 +151,8 @@ let tests: [Target] = [
         name: "NVMeDriverTests",
         dependencies: [
             "Bdev", "BdevConformance", "CLinux", "CMallocCount", "NVMeBdev", "NVMeDriver", "NVMeFuzzing",
-            "NVMeSoftController", "Reactors", "SimulatedReactors", .product(name: "Logging", package: "swift-log"),
-            .product(name: "SystemPackage", package: "swift-system"),
+            "NVMeSoftController", "Reactors", "SimulatedReactors", "SplitBdev",
+            .product(name: "Logging", package: "swift-log"), .product(name: "SystemPackage", package: "swift-system"),
         ]),
     .target(
         name: "NVMeFuzzing",

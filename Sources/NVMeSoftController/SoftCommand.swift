@@ -18,5 +18,7 @@ struct SoftCommand {
     var dataPointer2: UInt64 { quad(8) }
     var startBlock: UInt64 { quad(10) }
     var blockCount: UInt64 { UInt64(words[12] & 0xFFFF) + 1 }
+    /// PIREMAP, of Zone Append: the reference tags are made to be of where the blocks go.
+    var remapsReferenceTags: Bool { words[12] >> 25 & 1 != 0 }
     private func quad(_ word: Int) -> UInt64 { UInt64(words[word]) | UInt64(words[word + 1]) << 32 }
 }

@@ -20,6 +20,12 @@ public final class SoftController: Sendable {
         public var queuePairLimit = 16
         /// MDTS, as a power of two of pages of 4 KiB; 0: no limit.
         public var transferPageShift: UInt8 = 0
+        /// ZASL: the same for Zone Append; 0: as MDTS.
+        public var appendPageShift: UInt8 = 0
+        /// ACWU + 1: blocks of a fused compare-and-write; 0: it does not fuse.
+        public var fusedBlockCountLimit: UInt16 = 8
+        /// NSSRS: the subsystem can be reset through a register.
+        public var resetsSubsystem = false
         /// Whether it takes SGLs.
         public var hasSGL = false
         /// DSTRD: each doorbell is 4 << this bytes from the one before.

@@ -80,7 +80,7 @@ extension SoftEngine {
     }
 
     private func format(_ command: SoftCommand) -> NVMeStatus {
-        let chosen = Int(command[10] & 0xF)
+        let chosen = Int(command[10] & 0xF), protection = UInt8(command[10] >> 5 & 7)
         for id in namespaces.keys.sorted() where command.namespaceID == .max || command.namespaceID == id {
             var options = namespaces[id]!.options
             let formats = SoftNamespace.formats(options)
@@ -88,6 +88,15 @@ extension SoftEngine {
             options.blockCount =
                 options.blockCount * UInt64(options.dataByteCount) / UInt64(formats[chosen].dataByteCount)
             (options.dataByteCount, options.metadataByteCount) = formats[chosen]
+            let needed = protection == 0 ? 0 : SoftProtection.byteCount
+            if protection > 3 || options.metadataByteCount < needed { return NVMeStatus(type: 1, code: 0x0A) }
+            options.protectionType = protection
+            options.isProtectionFirst = protection > 0 && command[10] >> 8 & 1 != 0
+            options.isMetadataInterleaved = options.metadataByteCount > 0 && command[10] >> 4 & 1 != 0
+            if let zones = options.zones {
+                options.blockCount -= options.blockCount % zones.blockCount
+                if options.blockCount == 0 { return NVMeStatus(type: 1, code: 0x0A) }
+            }
             guard let made = try? SoftNamespace(id: id, options) else { return .internalError }
             namespaces[id] = made
         }
@@ -96,7 +105,7 @@ extension SoftEngine {
 
     private func sanitize(_ command: SoftCommand) -> NVMeStatus {
         if command[10] & 7 == 1 { return .success }
-        for namespace in namespaces.values { namespace.blocks(0, namespace.options.blockCount).zero() }
+        for namespace in namespaces.values { namespace.clear(0, namespace.options.blockCount) }
         return .success
     }
 

@@ -27,9 +27,11 @@ final class SoftEngine {
     var unattached: [UInt32: SoftNamespace] = [:]
     private let memory: MemoryRegion
     let clock: ReactorClock
-    private let capabilityBits: UInt64
-    private var isEnabled = false
-    private var readyChange: (at: UInt64, to: Bool)?
+    private var capabilityBits: UInt64
+    /// There are other command sets than that of the first namespaces.
+    private(set) var hasCommandSets = false
+    private(set) var isEnabled = false
+    var readyChange: (at: UInt64, to: Bool)?
     var submissions: [Int: Queue] = [:]
     var completions: [Int: Queue] = [:]
     /// Command identifiers of asynchronous event requests.
@@ -51,8 +53,10 @@ final class SoftEngine {
     var namesRetryDelays = false
     /// When the host was last known to be there, and how long it may be silent.
     var keepAlive: (last: UInt64, ticks: UInt64)?
-    private var isBroken = false
-    private var isGone = false
+    var isBroken = false
+    var isGone = false
+    /// Of the same subsystem: a reset of that is one of theirs, too.
+    var peers: [WeakEngine] = []
 
     private struct Delayed {
         let due: UInt64
@@ -61,7 +65,8 @@ final class SoftEngine {
         let queue: Int
     }
 
-    private static let capabilities = 0, version = 8, configuration = 0x14, status = 0x1C
+    private static let capabilities = 0, version = 8, configuration = 0x14
+    static let status = 0x1C, subsystemReset = 0x20
     private static let adminAttributes = 0x24, adminSubmission = 0x28, adminCompletion = 0x30
     static let doorbells = 0x1000
 
@@ -78,11 +83,19 @@ final class SoftEngine {
         }
         var capabilities = UInt64(options.queueEntryLimit - 1) | 1 << 16 | UInt64(options.readyTimeout) << 24
         capabilities |= UInt64(options.doorbellStrideShift) << 32 | 1 << 37
+        if options.resetsSubsystem { capabilities |= 1 << 36 }
         capabilityBits = capabilities
+        noticeCommandSets()
+    }
+
+    /// CSS bit 6: I/O command sets are told apart by Identify, as soon as there is a namespace of another.
+    func noticeCommandSets() {
+        hasCommandSets = hasCommandSets || namespaces.values.contains { $0.commandSet != 0 }
+        if hasCommandSets { capabilityBits |= 1 << 43 }
         showCapabilities()
     }
 
-    private func showCapabilities() {
+    func showCapabilities() {
         registers.store64(capabilityBits, Self.capabilities)
         registers.store32(0x0001_0400, Self.version)
     }
@@ -92,6 +105,7 @@ final class SoftEngine {
     func poll() -> PollResult {
         if isGone { return .idle }
         var result = PollResult.idle
+        if options.resetsSubsystem, registers.load32(Self.subsystemReset) == Self.resetKey { resetSubsystem() }
         followConfiguration()
         if let change = readyChange {
             result = .pending
@@ -119,7 +133,7 @@ final class SoftEngine {
         }
     }
 
-    private func stop() {
+    func stop() {
         isEnabled = false
         isBroken = false
         delayed = []
@@ -142,9 +156,9 @@ final class SoftEngine {
             completions[0] = Queue(
                 address: registers.load64(Self.adminCompletion), entryCount: Int(attributes >> 16 & 0xFFF) + 1)
             isEnabled = true
-            registers.store32(1, Self.status)
+            registers.store32(registers.load32(Self.status) & Self.wasReset | 1, Self.status)
         } else {
-            registers.store32(0, Self.status)
+            registers.store32(registers.load32(Self.status) & Self.wasReset, Self.status)
         }
     }
 
@@ -187,6 +201,7 @@ final class SoftEngine {
         let isLegal =
             first.opcode == IOOpcode.compare && second.opcode == IOOpcode.write
             && first.startBlock == second.startBlock && first.blockCount == second.blockCount
+            && first.blockCount <= UInt64(options.fusedBlockCountLimit)
         let compared = isLegal ? perform(first) : NVMeCompletion(status: .invalidField)
         let failed = NVMeCompletion(status: .abortedByFailedFused)
         let written = compared?.status.isSuccess == true ? perform(second) : failed
@@ -239,37 +254,6 @@ final class SoftEngine {
             complete(identifier, completion, on: id)
         }
         faults.misbehavior = nil
-    }
-
-    // MARK: Going wrong
-
-    func breakDown() {
-        isBroken = true
-        registers.store32(registers.load32(Self.status) | 2, Self.status)
-    }
-
-    func pullOut() {
-        isGone = true
-        for offset in stride(from: 0, to: registers.byteCount, by: 4) { registers.store32(.max, offset) }
-    }
-
-    func plugIn() {
-        stop()
-        isGone = false
-        readyChange = nil
-        for offset in stride(from: 0, to: registers.byteCount, by: 4) { registers.store32(0, offset) }
-        showCapabilities()
-    }
-
-    /// A notice: the attributes of a namespace have changed (log page 4).
-    func namespaceChanged(_ id: UInt32) {
-        changedNamespaces.insert(id)
-        report(2 | 4 << 16)
-    }
-
-    func report(_ event: UInt32) {
-        guard isEnabled, !eventRequests.isEmpty else { return events.append(event) }
-        complete(eventRequests.removeFirst(), NVMeCompletion(result: UInt64(event)), on: 0)
     }
 
     private func hasRoom(_ id: Int) -> Bool {

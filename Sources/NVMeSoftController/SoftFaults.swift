@@ -85,6 +85,14 @@ extension SoftController {
     /// Answers are altered from now on as the bytes of `script` say, until they are used up; any bytes make a script.
     public func tamper(with script: [UInt8]) async { await change { $0.faults.tampering = SoftTampering(script) } }
 
+    /// The zone that begins at block `zone` of a namespace can be read only from now on, or not even that.
+    public func wearOutZone(_ zone: UInt64, of id: UInt32, isOffline: Bool = false) async {
+        await change { engine in
+            guard let namespace = engine.namespaces[id], let zones = namespace.zones else { return }
+            namespace.zones?.wearOut(zones.index(of: zone), isOffline: isOffline)
+        }
+    }
+
     // MARK: Namespaces
 
     /// Another size, which the driver is told of.

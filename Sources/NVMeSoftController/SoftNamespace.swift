@@ -17,17 +17,30 @@ public struct SoftNamespaceOptions: Sendable {
     /// ANAGRPID: namespaces of one group are reached alike through a controller.
     public var asymmetricGroup: UInt32 = 1
 
+    /// DPS bits 2:0: type of the protection information, 1 to 3, whose guard has 16 bits; 0: there is none. It needs 8
+    /// bytes of metadata.
+    public var protectionType: UInt8 = 0
+    /// DPS bit 3: it stands at the start of the metadata, not at its end.
+    public var isProtectionFirst = false
+    /// nil: it has no zones.
+    public var zones: SoftZoneOptions?
+
     public init(blockCount: UInt64) { self.blockCount = blockCount }
 }
 
 /// A namespace, and the blocks in it.
 final class SoftNamespace {
+    /// CSI of the Zoned Namespace command set.
+    static let zonedCommandSet: UInt8 = 2
+
     let id: UInt32
     let options: SoftNamespaceOptions
     private let data: MemoryRegion
     private let metadata: MemoryRegion?
     /// From one block to the next, as the host sees them.
     let blockByteCount: Int
+    let protection: SoftProtection?
+    var zones: SoftZones?
 
     init(id: UInt32, _ options: SoftNamespaceOptions) throws(ReactorError) {
         self.id = id
@@ -36,7 +49,12 @@ final class SoftNamespace {
         data = try MemoryRegion(byteCount: Int(options.blockCount) * blockByteCount)
         let apart = options.isMetadataInterleaved ? 0 : options.metadataByteCount
         metadata = apart > 0 ? try MemoryRegion(byteCount: Int(options.blockCount) * apart) : nil
+        zones = options.zones.map { SoftZones($0, blockCount: options.blockCount) }
+        protection = try SoftProtection(options)
+        if protection != nil { clear(0, options.blockCount) }
     }
+
+    var commandSet: UInt8 { zones == nil ? 0 : Self.zonedCommandSet }
 
     /// Whether the blocks exist.
     func holds(_ start: UInt64, _ count: UInt64) -> Bool {
@@ -53,6 +71,21 @@ final class SoftNamespace {
             from: Int(start) * options.metadataByteCount, count: Int(count) * options.metadataByteCount)
     }
 
+    /// One block, wherever its metadata lies.
+    func block(_ number: UInt64) -> SoftBlock {
+        let all = blocks(number, 1), count = options.dataByteCount
+        let metadata = metadata(number, 1) ?? all.slice(from: count, count: all.byteCount - count)
+        return SoftBlock(data: all.slice(from: 0, count: count), metadata: metadata)
+    }
+
+    /// The blocks read as zeros from now on, with protection information that nobody checks.
+    func clear(_ start: UInt64, _ count: UInt64) {
+        blocks(start, count).zero()
+        metadata(start, count)?.zero()
+        guard let protection else { return }
+        for number in start..<start + count { protection.disable(block(number)) }
+    }
+
     /// The formats that it can have: the one that it has, and blocks of 512 and of 4,096 bytes without metadata.
     static func formats(_ options: SoftNamespaceOptions) -> [(dataByteCount: Int, metadataByteCount: Int)] {
         [(options.dataByteCount, options.metadataByteCount), (512, 0), (4096, 0)]
@@ -66,6 +99,8 @@ final class SoftNamespace {
         data.put(options.blockCount, at: 16)
         data.put(UInt8(options.isMetadataInterleaved ? 0x10 : 0), at: 26)
         data.put(UInt8(options.metadataByteCount > 0 ? 3 : 0), at: 27)
+        data.put(UInt8(options.metadataByteCount >= SoftProtection.byteCount ? 0x1F : 0), at: 28)
+        data.put(options.protectionType | (options.isProtectionFirst ? 8 : 0), at: 29)
         data.put(UInt8(options.isShared ? 1 : 0), at: 30)
         data.put(options.asymmetricGroup, at: 92)
         // Deallocated blocks read as zeros.
@@ -78,6 +113,12 @@ final class SoftNamespace {
         data.put(UInt8(Self.formats(options).count - 1), at: 25)
         return data
     }
+}
+
+/// A block, in the controller's memory.
+struct SoftBlock {
+    let data: IOMemory
+    let metadata: IOMemory
 }
 
 /// A data structure on its way to the host.

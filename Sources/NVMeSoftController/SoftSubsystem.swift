@@ -51,7 +51,12 @@ extension SoftController {
     /// `other` goes on telling only its own driver of changes.
     public func share(_ other: SoftController) async {
         let source = other.engine
-        await change { engine in engine.namespaces.merge(source.value.namespaces) { $1 } }
+        await change { engine in
+            engine.namespaces.merge(source.value.namespaces) { $1 }
+            engine.noticeCommandSets()
+            engine.peers.append(WeakEngine(engine: source.value))
+            source.value.peers.append(WeakEngine(engine: engine))
+        }
     }
 
     /// The driver is told that a namespace that was changed through `other`, which shares it, has changed.

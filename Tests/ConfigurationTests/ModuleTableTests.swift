@@ -130,6 +130,7 @@ struct ModuleTableTests {
         let soft = try await reactor.run { local in
             var options = SoftController.Options()
             options.namespaces = [SoftNamespaceOptions(blockCount: 1024)]
+            options.resetsSubsystem = true
             return try SoftController(options, on: local)
         }
         _ = try await modules.nvme.add(try await soft.attach(on: reactor), as: "nvme")

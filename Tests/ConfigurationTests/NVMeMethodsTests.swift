@@ -1,5 +1,6 @@
 import Bdev
 import BdevConfiguration
+import Foundation
 import NVMeBdev
 import NVMeDriver
 import NVMeSoftController
@@ -129,10 +130,81 @@ struct NVMeMethodsTests {
         ("bdev_nvme_set_multipath_policy", #""name": "Nvme0n1""#, "\"policy\" is missing"),
         ("bdev_nvme_set_multipath_policy", #""name": "Nvme0n1", "policy": "all""#, "active_passive, active_active"),
         ("bdev_nvme_set_hotplug", #""period_us": 1"#, "\"enable\" is missing"),
+        ("bdev_nvme_disable_controller", #""name": "Nvme0", "cntlid": 9"#, "has no controller 9"),
+        ("bdev_nvme_disable_controller", #""name": "Nvme0""#, "nobody could enable it"),
+        ("bdev_nvme_enable_controller", #""name": "Nvme0""#, "is not disabled"),
+        ("bdev_nvme_apply_firmware", #""filename": "/no/such/image", "bdev_name": "Nvme0n1""#, "cannot be read"),
+        ("bdev_nvme_apply_firmware", #""filename": "/dev/null", "bdev_name": "Nvme0n1""#, "no firmware image"),
+        ("bdev_nvme_apply_firmware", #""filename": "Package.swift", "bdev_name": "Nvme9n1""#, "no NVMe bdev"),
+        ("bdev_nvme_add_error_injection", #""name": "Nvme1", "cmd_type": "io", "opc": 2"#, "no controller named"),
+        ("bdev_nvme_add_error_injection", #""name": "Nvme0", "cmd_type": "all", "opc": 2"#, "admin, io"),
+        (
+            "bdev_nvme_add_error_injection", #""name": "Nvme0", "cmd_type": "io", "opc": 2, "timeout_in_us": 5"#,
+            "does so at once"
+        ),
+        ("bdev_nvme_remove_error_injection", #""name": "Nvme0", "cmd_type": "io""#, "\"opc\" is missing"),
     ])
     func `the others refuse what is not there`(method: String, parameters: String, reason: String) async {
         let found = await refusal(method, parameters, isAttached: true)
         #expect(found.contains(reason), "\(found)")
+    }
+
+    @Test func `a firmware image is taken from a file, and errors are made up and no more`() async throws {
+        // Whose first bytes are the soft controller's next revision.
+        let file = FileManager.default.temporaryDirectory.appending(path: "firmware-\(UUID())").path
+        #expect(FileManager.default.createFile(atPath: file, contents: Data("2.0\0".utf8)))
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        let done = try await call(
+            "bdev_nvme_apply_firmware", #""filename": "\#(file)", "bdev_name": "Nvme0n1""#, isAttached: true)
+        #expect(done == .string("The controller uses the new firmware."))
+        for method in ["add", "remove"] {
+            let parameters = #""name": "Nvme0", "cmd_type": "io", "opc": 2"#
+            #expect(try await call("bdev_nvme_\(method)_error_injection", parameters, isAttached: true) == .bool(true))
+        }
+    }
+
+    @Test func `send a command as bytes, and answer with its completion and what it read`() async throws {
+        func command(_ bytes: [Int: UInt8]) -> String {
+            Data((0..<64).map { bytes[$0] ?? 0 }).base64EncodedString()
+        }
+        func send(_ kind: String, _ bytes: [Int: UInt8], _ rest: String) async throws -> (cpl: [UInt8], data: [UInt8]) {
+            let found = try await call(
+                "bdev_nvme_send_cmd",
+                #""name": "Nvme0", "cmd_type": "\#(kind)", "cmdbuf": "\#(command(bytes))", \#(rest)"#,
+                isAttached: true)
+            guard case .object(let fields) = found, case .string(let cpl) = fields["cpl"] else { return ([], []) }
+            func decoded(_ text: String) -> [UInt8] {
+                let standard = text.replacingOccurrences(of: "-", with: "+").replacingOccurrences(of: "_", with: "/")
+                return Array(Data(base64Encoded: standard) ?? Data())
+            }
+            guard case .string(let data) = fields["data"] else { return (decoded(cpl), []) }
+            return (decoded(cpl), decoded(data))
+        }
+        // Identify, CNS 1.
+        let identity = try await send("admin", [0: 6, 40: 1], #""data_direction": "c2h", "data_len": 4096"#)
+        #expect(identity.cpl.count == 16 && identity.cpl.allSatisfy { $0 == 0 } && identity.data.count == 4096)
+        #expect(String(decoding: identity.data[4..<9], as: UTF8.self) == "SOFT0")
+        // A read beyond the end of namespace 1: LBA out of range.
+        let beyond = try await send("io", [0: 2, 4: 1, 42: 1], #""data_direction": "c2h", "data_len": 512"#)
+        #expect(Array(beyond.cpl[14...]) == [0, 1] && beyond.data.isEmpty)
+        let rest = #""name": "Nvme0", "data_direction": "h2c""#
+        for (parameters, reason) in [
+            (#""cmd_type": "admin", "cmdbuf": "AAAA""#, "64 bytes, not 3"),
+            (#""cmd_type": "admin", "cmdbuf": "!!!!""#, "not base 64"),
+            (#""cmd_type": "admin", "cmdbuf": "\#(command([0: 5]))""#, "the driver's own"),
+            (#""cmd_type": "io", "cmdbuf": "\#(command([0: 1]))", "metadata_len": 8"#, "use a bdev"),
+        ] {
+            let found = await refusal("bdev_nvme_send_cmd", "\(rest), \(parameters)", isAttached: true)
+            #expect(found.contains(reason), "\(found)")
+        }
+    }
+
+    @Test func `tell what queue pairs have done`() async throws {
+        let found = try await call("bdev_nvme_get_transport_statistics", "", isAttached: true)
+        let text = "\(found)"
+        for word in ["poll_groups", "thread", "PCIE", "submitted_requests", "sq_mmio_doorbell_updates"] {
+            #expect(text.contains(word), "\(text)")
+        }
     }
 
     @Test func `show controllers and paths as SPDK does`() async throws {

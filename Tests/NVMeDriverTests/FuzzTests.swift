@@ -29,7 +29,7 @@ struct FuzzTests {
             Int.random(in: 0..<20, using: &random) == 0 ? UInt8.random(in: 0...255, using: &random) : 0
         }
         do {
-            try ControllerFuzzing.run(script)
+            try ControllerFuzzing.run(script, isZoned: seed % 2 == 1)
         } catch {
             Issue.record("seed \(seed), script \(script): \(error)")
         }

@@ -80,6 +80,46 @@ struct SteadyStateTests {
         }
     }
 
+    @Test(.enabled(if: malloc_count_is_possible(), "a sanitizer has an allocator of its own"))
+    func `two commands that are one operation allocate as little`() throws {
+        try withPair(entryCount: 64) { local, pair in
+            let client = Counter()
+            pair.add(client)
+            let buffer = await local.buffer(byteCount: 4096)
+            buffer.memory.zero()
+            let data = [buffer.memory.slice(from: 0, count: 512)]
+            var allocated: (given: UInt, ended: UInt) = (0, 0)
+            for round in 0..<40 {
+                var compare = read(round * 16)
+                compare.opcode = IOOpcode.compare
+                compare.cdw12 = 0
+                var write = compare
+                write.opcode = IOOpcode.write
+                malloc_count_begin()
+                for index in 0..<16 {
+                    pair.submitFused(
+                        compare, segments: data, then: write, segments: data, client: client, token: UInt64(index))
+                }
+                _ = pair.poll()
+                let given = malloc_count_end()
+                await local.yield()
+                malloc_count_begin()
+                _ = pair.poll()
+                let ended = malloc_count_end()
+                #expect(client.ended == 32 * (round + 1))
+                if round > 0 {
+                    allocated.given += given
+                    allocated.ended += ended
+                }
+            }
+            // Without the optimizer a list of stretches is one more.
+            let commands: UInt = 39 * 32
+            #expect(allocated.given <= 2 * Self.unoptimized * commands)
+            #expect(allocated.ended <= Self.unoptimized * commands)
+            pair.remove(client)
+        }
+    }
+
     /// A completion doorbell is written before the controller could want the entries, and no earlier.
     @Test(arguments: [(64, 1), (64, 8), (64, 63), (2, 1), (5, 3)])
     func `the controller never waits for room, and is told of it rarely`(entryCount: Int, depth: Int) throws {

@@ -11,7 +11,11 @@ enum NVMeFuzz {
             let script = unsafe Array(UnsafeBufferPointer(start: data, count: count))
             // Files that are run again.
             let isVerbose = !CommandLine.arguments.dropFirst().contains { $0.hasPrefix("-") }
-            do { try ControllerFuzzing.run(script, isVerbose: isVerbose) } catch { fatalError("\(error)") }
+            for isZoned in [false, true] {
+                do {
+                    try ControllerFuzzing.run(script, isZoned: isZoned, isVerbose: isVerbose)
+                } catch { fatalError("\(error)") }
+            }
             return 0
         }
         if status < 0 { fatalError("this was not built for fuzzing: use `make fuzz`") }

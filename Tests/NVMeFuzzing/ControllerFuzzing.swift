@@ -14,11 +14,14 @@ public enum ControllerFuzzing {
     /// What any controller may do to the driver is: fail its calls. Nothing traps, every command ends, every call
     /// returns, and once the controller answers as it should a new attachment works.
     ///
-    /// `script`: how answers are altered; any bytes. `isVerbose`: what the driver logs is shown.
+    /// `script`: how answers are altered; any bytes. `isZoned`: one of its namespaces has zones. `isVerbose`: what the
+    /// driver logs is shown.
     /// - Throws: ``Failure``.
-    public static func run(_ script: [UInt8], isVerbose: Bool = false) throws {
+    public static func run(_ script: [UInt8], isZoned: Bool = false, isVerbose: Bool = false) throws {
         try Simulation(seed: 1).run { local in
-            let soft = try SoftController(controller, on: local)
+            var options = controller
+            if isZoned { options.namespaces[1].zones = SoftZoneOptions(blockCount: 16) }
+            let soft = try SoftController(options, on: local)
             await soft.tamper(with: script)
             let session = ReactorConfined(Session(isVerbose)), reactor = local.reactor
             Task(executorPreference: reactor.taskExecutor) {
@@ -115,7 +118,14 @@ private final class Session {
         try? await pair.copy(namespace, [BlockRange(start: 0, count: 1)], to: 3)
         step = "flush"
         try? await pair.flush(namespace)
-        if namespace.zones != nil { _ = try? await pair.zones(namespace, from: 0, count: 10) }
+        if namespace.zones != nil {
+            step = "zones"
+            _ = try? await pair.zones(namespace, from: 0, count: 10)
+            step = "append"
+            _ = try? await pair.append(namespace, zone: 16, from: data, metadata: metadata)
+            step = "manageAllZones"
+            try? await pair.manageAllZones(namespace, .reset)
+        }
         step = "reservationReport"
         _ = try? await pair.reservationReport(namespace)
     }

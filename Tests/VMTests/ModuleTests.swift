@@ -36,7 +36,9 @@ extension GuestTests {
             + #""traddr": "\#(address)", "prchk_guard": \#(checks), "prchk_reftag": \#(checks)}}"#
     }
 
-    @Test(arguments: ["plain", "large", "separate", "protected1", "protected2", "protected3", "small", "single"])
+    @Test(arguments: [
+        "plain", "large", "separate", "protected1", "protected2", "protected3", "small", "single", "zoned",
+    ])
     func `a bdev made by JSON passes the conformance suite`(drive: String) async throws {
         try await withEngine(drive, [Self.attach(drive)]) { engine, modules in
             await engine.waitForExamine()

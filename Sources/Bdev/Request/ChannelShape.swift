@@ -19,6 +19,8 @@ struct ChannelShape {
     let simpleLimit: UInt64
     let unmapLimit: UInt64
     let writeZeroesLimit: UInt64
+    /// What is written to a zone comes one after the other.
+    let hasZones: Bool
     let metadataByteCount: Int
     let hasSeparateMetadata: Bool
     let copyLimit: UInt64
@@ -37,6 +39,7 @@ struct ChannelShape {
         transferLimit = geometry.transferBlockCountLimit
         unmapLimit = geometry.unmapBlockCountLimit
         writeZeroesLimit = geometry.writeZeroesBlockCountLimit
+        hasZones = geometry.zones != nil
         metadataByteCount = geometry.metadataByteCount
         hasSeparateMetadata = metadataByteCount > 0 && !geometry.isMetadataInterleaved
         copyLimit = geometry.copyBlockCountLimit

@@ -172,6 +172,8 @@ extension ChannelCore {
                 break
             }
             if detour.outstanding == 0 { detour.usedSegments = 0 }
+            // The blocks of a zone are written in their order, whatever the device makes of several at once.
+            if shape.hasZones, detour.outstanding > 0, unsafe slot.pointee.type != .read { break }
             guard let child = unsafe makeChild(slot, detour) else { break }
             detour.outstanding += 1
             unsafe child.pointee.submitTick = clock.now()

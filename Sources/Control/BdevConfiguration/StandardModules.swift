@@ -97,5 +97,12 @@ public struct StandardModules: Sendable {
         registry.add(NVMeGetHealth(module: nvme))
         registry.add(NVMeSetPreferredPath(module: nvme))
         registry.add(NVMeSetPolicy(module: nvme))
+        registry.add(NVMeSwitch(module: nvme, isOn: true))
+        registry.add(NVMeSwitch(module: nvme, isOn: false))
+        registry.add(NVMeApplyFirmware(module: nvme))
+        registry.add(NVMeGetTransportStatistics(module: nvme))
+        registry.add(NVMeAddInjection(module: nvme))
+        registry.add(NVMeRemoveInjection(module: nvme))
+        registry.add(NVMeSendCommand(module: nvme))
     }
 }

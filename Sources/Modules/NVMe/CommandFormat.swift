@@ -20,6 +20,8 @@ struct CommandFormat: Sendable, Hashable {
     /// CRDT1 to 3.
     let retryDelays: [Duration]
     let limits: RangeLimits
+    /// nil: it has none.
+    let zones: IdentifyZones?
 
     init(_ namespace: NVMeNamespace, _ identity: IdentifyController, _ facts: NamespaceFacts) {
         needsFlush = identity.hasVolatileWriteCache
@@ -29,6 +31,13 @@ struct CommandFormat: Sendable, Hashable {
         canOmitMetadata = facts.protection.map { $0.format.byteCount == namespace.format.metadataByteCount } ?? false
         retryDelays = identity.retryDelays.map { .milliseconds(100 * max(1, Int64($0))) }
         limits = facts.limits
+        zones = namespace.zones
+    }
+
+    /// Whether commands that are made for `other` are right here, too: on another path to the same namespace.
+    func isSame(as other: CommandFormat) -> Bool {
+        needsFlush == other.needsFlush && hasExtras == other.hasExtras && limits == other.limits
+            && separateMetadataByteCount == other.separateMetadataByteCount && zones == other.zones
     }
 
     // MARK: Protection information
@@ -37,6 +46,8 @@ struct CommandFormat: Sendable, Hashable {
     func protect(_ command: inout SubmissionQueueEntry, excluding excluded: ProtectionInformation.Checks) {
         guard let protection else { return }
         setTags(&command)
+        // PIREMAP: tags that count from the zone's start become those of where the blocks go.
+        if command.opcode == IOOpcode.zoneAppend, protection.type != .type3 { command.cdw12 |= 1 << 25 }
         let checks = protection.checks.subtracting(excluded)
         if checks.contains(.guard) { command.cdw12 |= 1 << 28 }
         if checks.contains(.applicationTag) { command.cdw12 |= 1 << 27 }
@@ -112,6 +123,10 @@ struct RangeLimits: Sendable, Hashable {
     var writeZeroesBlockCount: UInt64 = 65_536
     var copyRangeBlockCount: UInt64 = 0
     var copyBlockCount: UInt64 = 0
+    /// Of a compare-and-write that the controller does as one; 0: it does not.
+    var fusedBlockCount: UInt64 = 0
+    /// Of a report of zones, in bytes.
+    var reportByteCount = 4096
 }
 
 /// What a namespace says of itself besides what the driver has asked it.
@@ -131,7 +146,28 @@ struct NamespaceFacts: Sendable, Hashable {
             hasWriteCache = (try? await controller.feature(6)).map { $0 & 1 != 0 } ?? true
         }
         await setLimits(namespace, controller, identity)
+        limits.reportByteCount = min(65_536, await controller.transferByteLimit)
+        limits.fusedBlockCount = Self.fusedBlockCount(namespace, controller, identity)
         protection = await Self.protection(of: namespace, controller, identity, checks)
+    }
+
+    private static func fusedBlockCount(
+        _ namespace: NVMeNamespace, _ controller: NVMeController, _ identity: IdentifyController
+    ) -> UInt64 {
+        // Metadata would have to be compared too, and what zones hold is not written twice.
+        if !identity.canFuseCompareAndWrite || !identity.canCompare || namespace.zones != nil
+            || namespace.format.metadataByteCount > 0
+        {
+            return 0
+        }
+        // Two commands side by side, and an entry that stays empty.
+        let entryCount = min(controller.options.queueEntryCount, controller.capabilities.queueEntryLimit)
+        if entryCount < 3 || controller.options.requestCount < 2 { return 0 }
+        // Blocks on both sides of an atomic boundary are not written as one; the first of a namespace's limits means
+        // that it has none of its own.
+        if namespace.identity.atomicBoundaryBlockCount != nil { return 1 }
+        let own = namespace.identity.atomicCompareAndWriteBlockCount.flatMap { $0 > 1 ? $0 : nil }
+        return UInt64(min(own ?? identity.atomicCompareAndWriteBlockCount, namespace.transferBlockCountLimit))
     }
 
     private mutating func setLimits(
@@ -193,6 +229,14 @@ extension SubmissionQueueEntry {
         cdw13 = command.words[13]
         cdw14 = command.words[14]
         cdw15 = command.words[15]
+    }
+}
+
+extension SubmissionQueueEntry {
+    /// The same, with the namespace that it names.
+    init?(anyNamespace command: NVMeCommand) {
+        self.init(passingThrough: command)
+        namespaceID = command.namespace
     }
 }
 

@@ -13,6 +13,8 @@ final class ControllerPath: Sendable {
         case lost
         /// It is gone; nothing is tried until somebody asks for a reset.
         case failed
+        /// It is off, by somebody's wish, until it is enabled again.
+        case disabled
         /// It has been detached.
         case gone
     }
@@ -34,6 +36,8 @@ final class ControllerPath: Sendable {
         /// Of the controller: counts the connections.
         var generation: UInt64 = 1
         var queues: [ObjectIdentifier: SharedQueue] = [:]
+        /// The reactors whose queue pair is on its way.
+        var making: Set<ObjectIdentifier> = []
         var controllerID: UInt16 = 0
     }
 
@@ -79,7 +83,7 @@ final class ControllerPath: Sendable {
             switch state.phase {
             case .connected, .resetting: true
             case .lost: !state.failsFast
-            case .failed, .gone: false
+            case .failed, .disabled, .gone: false
             }
         }
     }
@@ -128,15 +132,16 @@ final class ControllerPath: Sendable {
     /// - Throws: `closed` while there is no controller; what making one throws.
     func queue(on local: isolated LocalReactor) async throws(NVMeError) -> Link {
         let key = ObjectIdentifier(local.reactor)
-        if let link = take(key) { return link }
+        while true {
+            if let link = take(key) { return link }
+            // One is being made: the controller may have no other to give.
+            if state.withLock({ $0.making.insert(key).inserted }) { break }
+            await local.pause()
+        }
+        defer { state.withLock { _ = $0.making.remove(key) } }
         let (controller, generation) = state.withLock { ($0.controller, $0.generation) }
         guard let controller else { throw NVMeError(.closed, device: address, "the controller is lost") }
         let made = try await local.makeQueuePair(of: controller)
-        // Another may have been quicker meanwhile.
-        if let link = take(key) {
-            await local.close(made, of: controller)
-            return link
-        }
         let queue = SharedQueue(
             pair: ReactorConfined(made), controller: controller, generation: generation, userCount: 1)
         let isKept = state.withLock { state in

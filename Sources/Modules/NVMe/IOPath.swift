@@ -17,6 +17,8 @@ final class IOPath: NVMeClient {
     var access = AsymmetricAccess.optimized
     /// The controller has answered that the namespace is reached otherwise than it said; it is being asked.
     var isInDoubt = false
+    /// The controller is being reset: other ways are taken meanwhile.
+    private(set) var isSuspended = false
     /// Nothing new goes this way: it is closed when nothing is under way any more.
     var isLeaving = false
     var isHopeful = true
@@ -33,7 +35,7 @@ final class IOPath: NVMeClient {
 
     @inline(__always)
     var isConnected: Bool { pair?.state == .connected }
-    var isUsable: Bool { isConnected && access.isUsable && !isInDoubt && !isLeaving }
+    var isUsable: Bool { isConnected && access.isUsable && !isInDoubt && !isLeaving && !isSuspended }
 
     // MARK: Queue pair
 
@@ -49,6 +51,12 @@ final class IOPath: NVMeClient {
         pair?.remove(self)
         pair = nil
         controller = nil
+    }
+
+    /// Commands that the controller has not been given, and will not be soon, come back and go another way.
+    func setSuspended(_ isSuspended: Bool) {
+        self.isSuspended = isSuspended
+        if isSuspended { pair?.giveBackWaiting(of: self) }
     }
 
     // MARK: Commands
@@ -73,12 +81,26 @@ final class IOPath: NVMeClient {
         return true
     }
 
+    /// Two commands that are one operation.
+    func submitFused(
+        _ first: SubmissionQueueEntry, _ segments: [IOMemory], then second: SubmissionQueueEntry,
+        _ secondSegments: [IOMemory], _ token: RequestToken
+    ) -> Bool {
+        guard let pair,
+            pair.submitFused(
+                first, segments: segments, then: second, segments: secondSegments, client: self, token: token.rawValue)
+        else { return false }
+        outstanding &+= 2
+        return true
+    }
+
     override func commandCompleted(token: UInt64, _ completion: NVMeCompletion) {
         outstanding &-= 1
         let token = RequestToken(rawValue: token), request = requests.request(token)
         if completion.status.isSuccess, !isWatched, request.type == .read || request.type == .write {
             return request.complete()
         }
+        if request.type == .compareAndWrite { return channel.endedHalf(request, token, completion, on: self) }
         channel.ended(request, token, completion, on: self)
     }
 }

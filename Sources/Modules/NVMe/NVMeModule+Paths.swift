@@ -11,7 +11,7 @@ extension NVMeModule {
         public let address: String
         /// CNTLID.
         public let controllerID: UInt16
-        /// `enabled`, `resetting`, `reconnect_is_delayed`, `failed` or `deleting`: SPDK's words.
+        /// `enabled`, `resetting`, `reconnect_is_delayed`, `failed`, `disabled` or `deleting`: SPDK's words.
         public let state: String
         /// nil while it is lost.
         public let node: Int?
@@ -154,6 +154,7 @@ extension ControllerPath.Phase {
         case .resetting: "resetting"
         case .lost: "reconnect_is_delayed"
         case .failed: "failed"
+        case .disabled: "disabled"
         case .gone: "deleting"
         }
     }

@@ -1,4 +1,5 @@
 import Bdev
+import Logging
 import NVMeDriver
 import Reactors
 
@@ -32,6 +33,16 @@ final class NamespaceBdev: BdevDriver {
 
     /// The paths, in the order they are preferred.
     var table: PathTable { state.withLock { $0.table } }
+
+    /// Of the namespace, as the controller shows it.
+    func blockCount(on path: ControllerPath) -> UInt64 {
+        table.entries.first { $0.path === path }?.namespace.blockCount ?? 0
+    }
+
+    /// A controller tells of what cannot be.
+    func isNonsense(_ what: String, from path: ControllerPath) {
+        subsystem.logger.error("\(name): \(what), by \(path.address), is not what it should be")
+    }
 
     func change(_ body: (inout PathTable) -> Void) { state.withLock { body(&$0.table) } }
 
@@ -80,11 +91,16 @@ final class NamespaceBdev: BdevDriver {
     /// A controller has answered otherwise than it says: it is asked again.
     func accessIsInDoubt(of path: ControllerPath) { subsystem.notice(path) }
 
-    /// Resets all controllers, one after the other. Whether one at least works then.
-    func reset() async -> Bool {
+    /// Resets all controllers, one after the other, or by one of them the whole subsystem. Whether one at least works
+    /// then.
+    func reset(isOfSubsystem: Bool) async -> Bool {
         for entry in channels { await entry.reactor.run { _ in entry.channel.value.beginReset() } }
         var isDone = false
-        for entry in table.entries where await subsystem.reset(entry.path) { isDone = true }
+        if isOfSubsystem {
+            isDone = await subsystem.resetSubsystem()
+        } else {
+            for entry in table.entries where await subsystem.reset(entry.path) { isDone = true }
+        }
         for entry in channels { await entry.reactor.run { _ in entry.channel.value.endReset() } }
         await synchronize()
         return isDone

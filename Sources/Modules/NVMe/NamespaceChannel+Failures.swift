@@ -12,6 +12,9 @@ extension NamespaceChannel {
 
     /// A command has ended that is no plain success.
     func ended(_ request: consuming IORequest, _ token: RequestToken, _ completion: NVMeCompletion, on path: IOPath) {
+        if request.type == .zoneInfo || request.type == .zoneManagement, let walk = walks.removeValue(forKey: token) {
+            if completion.status.isSuccess { return goOn(walk, request, token, on: path) }
+        }
         dropBuffer(of: request)
         if bdev.countsPathIO { path.counts.add(request.type, byteCount: request.byteCount) }
         var trouble = Trouble()
@@ -29,17 +32,21 @@ extension NamespaceChannel {
     private func failed(
         _ request: consuming IORequest, _ completion: NVMeCompletion, _ trouble: Trouble, on path: IOPath
     ) {
-        path.counts.failures &+= 1
         var trouble = trouble
-        let status = completion.status
+        // What was never given to the controller is no failure of its.
+        let status = completion.status, isGivenBack = status.matches(.commandAbortedByHost)
+        if !isGivenBack { path.counts.failures &+= 1 }
         let isLost = status.matches(.abortedBySubmissionQueueDeletion)
         // A difference is what was asked for, no failure.
         if status.matches(.compareFailure) { return request.complete(IOStatus(.miscompare)) }
         if status.matches(.abortRequested) || trouble.isGivenUp { return request.complete(.aborted) }
-        if status.doesNotRetry { return request.complete(IOStatus(status), result: completion.result) }
+        if isResetting, isGivenBack { return request.complete(.aborted) }
+        if status.doesNotRetry || status.isAboutZones {
+            return request.complete(IOStatus(status), result: completion.result)
+        }
         if isLost || status.type == 3 || !path.isUsable {
             // Whether it was done nobody knows.
-            if isLost, isResetting || !Self.canBeRepeated(request) { return request.complete(.aborted) }
+            if isLost, isResetting || !canBeRepeated(request) { return request.complete(.aborted) }
             if !isLost, isResetting { return request.complete(IOStatus(status)) }
             if status.isAboutAccess, !path.isInDoubt {
                 path.isInDoubt = true
@@ -49,7 +56,9 @@ extension NamespaceChannel {
             if trouble.detours > Self.detourLimit { return request.complete(IOStatus(status)) }
             // Straight back to where it failed would be a loop without end.
             if current === path { current = nil }
-            if choosePath(except: path) == nil, path.isUsable { return retry(request, status, trouble, on: path) }
+            if !isGivenBack, choosePath(except: path) == nil, path.isUsable {
+                return retry(request, status, trouble, on: path)
+            }
             if paths.contains(where: \.isHopeful) == false { return request.complete(IOStatus(status)) }
             return goOn(request, trouble)
         }
@@ -100,9 +109,11 @@ extension NamespaceChannel {
     }
 
     /// Doing it twice is the same as doing it once.
-    private static func canBeRepeated(_ request: borrowing IORequest) -> Bool {
+    private func canBeRepeated(_ request: borrowing IORequest) -> Bool {
         switch request.type {
         case .zoneAppend, .compareAndWrite, .nvmeAdmin, .nvmeIO, .nvmeIOWithMetadata, .nvmeIOVector: return false
+        // Behind the write pointer nothing is written twice.
+        case .write, .writeZeroes: return format.zones == nil
         case .copy:
             let (source, target) = (request.sourceBlock, request.startBlock)
             return max(source, target) - min(source, target) >= request.blockCount
@@ -131,6 +142,9 @@ extension IOStatus {
 }
 
 extension NVMeStatus {
+    /// What a zone's state forbids: it would again.
+    fileprivate var isAboutZones: Bool { type == 1 && 0xB8...0xBF ~= code }
+
     /// Asymmetric access: persistent loss, inaccessible, transition.
     fileprivate var isAboutAccess: Bool { type == 3 && 1...3 ~= code }
 }

@@ -38,7 +38,11 @@ extension NamespaceChannel {
     /// - Returns: why a path that should be there could not be made.
     @discardableResult
     func synchronize(on local: isolated LocalReactor) async -> NVMeError? {
-        while isSynchronizing { await local.pause() }
+        while isSynchronizing {
+            // It stays so for good.
+            if isClosing { return nil }
+            await local.pause()
+        }
         isSynchronizing = true
         defer { isSynchronizing = false }
         let table = bdev.table
@@ -54,6 +58,7 @@ extension NamespaceChannel {
             path.namespaceID = entry.namespace.id
             path.access = entry.access
             path.isInDoubt = false
+            path.setSuspended(entry.path.phase == .resetting)
             path.isHopeful = entry.isHopeful
             order.append(path)
             if path.pair == nil || path.generation != entry.path.generation {
@@ -107,6 +112,7 @@ extension NamespaceChannel {
     func closePaths(on local: isolated LocalReactor) async {
         while isSynchronizing { await local.pause() }
         isSynchronizing = true
+        isClosing = true
         for path in paths { await close(path, on: local) }
         paths = []
         current = nil

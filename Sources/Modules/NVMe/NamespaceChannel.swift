@@ -27,10 +27,14 @@ final class NamespaceChannel: BdevModuleChannel {
     /// The bdev is being reset: what fails is not tried again.
     var isResetting = false
     var isSynchronizing = false
+    /// Its queue pairs are being given back.
+    var isClosing = false
     /// Of commands that name ranges, or metadata that nobody asked for.
     var shelf = BufferShelf()
     /// Of the request that is being submitted.
-    private var segments: [IOMemory] = []
+    var segments: [IOMemory] = [], secondSegments: [IOMemory] = []
+    /// Requests about zones, of which one command is under way.
+    var walks: [RequestToken: ZoneWalk] = [:]
 
     /// What has gone wrong with a request so far.
     struct Trouble {
@@ -68,7 +72,12 @@ final class NamespaceChannel: BdevModuleChannel {
             give(request, SubmissionQueueEntry(opcode: IOOpcode.flush), path)
         case .unmap: list(request, IOOpcode.datasetManagement, path)
         case .copy: list(request, IOOpcode.copy, path)
+        case .compareAndWrite: compareAndWrite(request, path)
+        case .zoneAppend: transfer(request, IOOpcode.zoneAppend, path)
+        case .zoneManagement: manageZones(request, path)
+        case .zoneInfo: reportZones(request, path)
         case .reset: reset(request)
+        case .nvmeSubsystemReset: reset(request, isOfSubsystem: true)
         case .nvmeIO, .nvmeIOWithMetadata, .nvmeIOVector: passThrough(request, path)
         case .nvmeAdmin: administrate(request, path)
         default: request.complete(.notSupported)
@@ -146,7 +155,7 @@ final class NamespaceChannel: BdevModuleChannel {
     }
 
     /// No request of the queue pair is free.
-    private func refuse(_ token: RequestToken) {
+    func refuse(_ token: RequestToken) {
         let request = requests.request(token)
         dropBuffer(of: request)
         request.complete(.noMemory)
@@ -156,7 +165,7 @@ final class NamespaceChannel: BdevModuleChannel {
         let hasBuffer: Bool =
             switch request.type {
             case .unmap, .copy: true
-            case .read, .write, .compare:
+            case .read, .write, .compare, .zoneAppend:
                 format.separateMetadataByteCount > 0 && !format.canOmitMetadata && request.metadataSegmentCount == 0
             default: false
             }
@@ -191,10 +200,10 @@ final class NamespaceChannel: BdevModuleChannel {
         }
     }
 
-    func reset(_ request: consuming IORequest) {
+    func reset(_ request: consuming IORequest, isOfSubsystem: Bool = false) {
         let token = request.detach(), own = ReactorConfined(self), reactor = reactor, bdev = bdev
         Task(executorPreference: reactor.taskExecutor) {
-            let isDone = await bdev.reset()
+            let isDone = await bdev.reset(isOfSubsystem: isOfSubsystem)
             await reactor.run { _ in own.value.requests.request(token).complete(isDone ? .success : .failed) }
         }
     }

@@ -43,7 +43,8 @@ extension Subsystem {
         }
         let identity = NamespaceIdentity(namespace)
         guard let known = bdev.table.entries.first(where: { $0.path === path }) else {
-            return try join(bdev, PathEntry(path: path, namespace: namespace, access: access), identity)
+            return try await join(
+                bdev, PathEntry(path: path, namespace: namespace, access: access), identity, controller)
         }
         if known.access != access { set(access, of: path, in: bdev, controller) }
         if known.namespace == namespace { return }
@@ -60,7 +61,7 @@ extension Subsystem {
         }
         if known.namespace.blockCount == namespace.blockCount { return }
         do throws(BdevError) {
-            try await host.resize(bdev.name, blockCount: namespace.blockCount)
+            try await host.resize(bdev.name, blockCount: Self.blockCount(namespace))
         } catch {
             logger.warning("\(bdev.name): the namespace has \(namespace.blockCount) blocks now: \(error)")
         }
@@ -68,13 +69,23 @@ extension Subsystem {
 
     /// Another path to a namespace.
     private func join(
-        _ bdev: NamespaceBdev, _ entry: PathEntry, _ identity: NamespaceIdentity
-    ) throws(BdevError) {
+        _ bdev: NamespaceBdev, _ entry: PathEntry, _ identity: NamespaceIdentity, _ controller: NVMeController
+    ) async throws(BdevError) {
         if !entry.namespace.identity.isShared || !identity.isKnown || identity != bdev.identity {
             throw BdevError(
                 .invalidArgument, bdev: bdev.name,
                 "namespace \(entry.namespace.id) of \(entry.path.address) is not known to be the same as that of the "
                     + "other paths: it must be shared, and have the same UUID, NGUID, EUI-64 and format")
+        }
+        let facts = await NamespaceFacts(of: entry.namespace, controller, checks: entry.path.checks)
+        if !CommandFormat(entry.namespace, await controller.identity, facts).isSame(as: bdev.format) {
+            throw BdevError(
+                .invalidArgument, bdev: bdev.name,
+                "the controller at \(entry.path.address) does not do with the namespace what the other paths do: its "
+                    + "cache, its limits or what it does as one are others")
+        }
+        if bdevs[entry.namespace.id] !== bdev || bdev.table.entries.contains(where: { $0.path === entry.path }) {
+            return
         }
         bdev.change { table in
             if entry.path.controllerID == preferred {
@@ -88,9 +99,14 @@ extension Subsystem {
     private func make(_ entry: PathEntry, _ controller: NVMeController) async throws(BdevError) {
         let namespace = entry.namespace
         // Others are of no use to those who read and write blocks.
-        if namespace.commandSet != 0 {
+        if namespace.commandSet != 0, namespace.zones == nil {
             return logger.notice(
                 "\(name): namespace \(namespace.id) is of command set \(namespace.commandSet): it has no bdev")
+        }
+        // A report of all of them is one piece of memory; no drive has as many.
+        if let zones = namespace.zones, namespace.blockCount / zones.zoneBlockCount > 1 << 24 {
+            return logger.warning(
+                "\(name): namespace \(namespace.id) says that it has more than 2^24 zones: it has no bdev")
         }
         let facts = await NamespaceFacts(of: namespace, controller, checks: entry.path.checks)
         let identity = await controller.identity
@@ -146,7 +162,7 @@ extension Subsystem {
         of namespace: NVMeNamespace, _ identity: IdentifyController, _ facts: NamespaceFacts,
         _ controller: NVMeController, name: String
     ) -> BdevProperties {
-        var geometry = BdevGeometry(blockByteCount: namespace.blockByteCount, blockCount: namespace.blockCount)
+        var geometry = BdevGeometry(blockByteCount: namespace.blockByteCount, blockCount: blockCount(namespace))
         // PRP entries name words.
         geometry.memoryAlignment = 4
         geometry.transferBlockCountLimit = UInt64(namespace.transferBlockCountLimit)
@@ -156,11 +172,8 @@ extension Subsystem {
         geometry.writeZeroesBlockCountLimit = facts.limits.writeZeroesBlockCount
         geometry.unmapBlockCountLimit = facts.limits.unmapBlockCount
         geometry.copyBlockCountLimit = facts.limits.copyBlockCount
-        let boundary = namespace.identity.optimalBoundaryBlockCount
-        if boundary > 0 {
-            geometry.optimalBoundaryBlockCount = UInt64(boundary)
-            geometry.splitsAtOptimalBoundary = true
-        }
+        geometry.compareAndWriteBlockCountLimit = facts.limits.fusedBlockCount
+        setZones(of: namespace, in: &geometry)
         if namespace.identity.hasPreferredSizes { geometry.preferences = preferences(namespace.identity) }
         geometry.hasWriteCache = facts.hasWriteCache
         geometry.metadataByteCount = namespace.format.metadataByteCount
@@ -173,12 +186,38 @@ extension Subsystem {
         if identity.canWriteZeroes { types.insert(.writeZeroes) }
         if identity.canCompare { types.insert(.compare) }
         if identity.canWriteUncorrectable { types.insert(.writeUncorrectable) }
+        if facts.limits.fusedBlockCount > 0 { types.insert(.compareAndWrite) }
+        if controller.capabilities.canResetSubsystem { types.insert(.nvmeSubsystemReset) }
+        if namespace.zones != nil { types.formUnion([.zoneInfo, .zoneManagement, .zoneAppend]) }
         // Reference tags are of the place: what is copied would have those of another.
-        if facts.limits.copyBlockCount > 0, facts.protection == nil { types.insert(.copy) }
+        if facts.limits.copyBlockCount > 0, facts.protection == nil, namespace.zones == nil { types.insert(.copy) }
         var properties = BdevProperties(
-            name: name, productName: "NVMe disk", geometry: geometry, supportedTypes: types)
+            name: name, productName: namespace.zones == nil ? "NVMe disk" : "NVMe ZNS disk", geometry: geometry,
+            supportedTypes: types)
         properties.uuid = uuid(of: namespace, identity)
         return properties
+    }
+
+    /// Zones are whole.
+    private static func blockCount(_ namespace: NVMeNamespace) -> UInt64 {
+        namespace.blockCount - namespace.blockCount % (namespace.zones?.zoneBlockCount ?? 1)
+    }
+
+    /// Boundaries and zones.
+    private static func setZones(of namespace: NVMeNamespace, in geometry: inout BdevGeometry) {
+        var boundary = UInt64(namespace.identity.optimalBoundaryBlockCount)
+        if let zones = namespace.zones {
+            geometry.zones = ZoneGeometry(blockCount: zones.zoneBlockCount)
+            geometry.zones?.appendBlockCountLimit = UInt64(zones.appendBlockCountLimit)
+            geometry.zones?.openLimit = zones.openLimit ?? 0
+            geometry.zones?.activeLimit = zones.activeLimit ?? 0
+            // Reads are cut between zones where one command may not go from one to the next.
+            let isCut = boundary > 0 && zones.zoneBlockCount % boundary == 0
+            if !zones.readsAcrossZones, !isCut { boundary = zones.zoneBlockCount }
+        }
+        if boundary == 0 { return }
+        geometry.optimalBoundaryBlockCount = boundary
+        geometry.splitsAtOptimalBoundary = true
     }
 
     private static func preferences(_ identity: IdentifyNamespace) -> IOPreferences {

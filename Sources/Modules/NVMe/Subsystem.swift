@@ -155,7 +155,7 @@ actor Subsystem {
     /// Resets one controller, or brings it back when it is lost. Whether it works then.
     func reset(_ path: ControllerPath) async -> Bool {
         guard let controller = path.controller else {
-            return path.canReconnect && path.phase != .gone ? await reconnect(path) : false
+            return path.canReconnect && path.phase != .gone && path.phase != .disabled ? await reconnect(path) : false
         }
         do throws(NVMeError) {
             try await controller.reset()
@@ -165,6 +165,21 @@ actor Subsystem {
         }
         await look(at: path)
         return true
+    }
+
+    /// Resets all controllers at once, by the first that can. Whether it works then; the others' users notice.
+    func resetSubsystem() async -> Bool {
+        for path in paths {
+            guard let controller = path.controller, controller.capabilities.canResetSubsystem else { continue }
+            do throws(NVMeError) {
+                try await controller.resetSubsystem()
+                await look(at: path)
+                return true
+            } catch {
+                logger.warning("\(name): \(error)")
+            }
+        }
+        return false
     }
 
     // MARK: Detaching

@@ -118,15 +118,29 @@ extension NVMeController {
         let zones =
             descriptors.commandSet == 2
             ? DataReader(bytes: try await identify(5, namespaceID: id, commandSet: 2)) : nil
+        let appendByteLimit = zones == nil ? transferByteLimit : try await appendByteLimit()
         guard
             let namespace = NVMeNamespace(
                 id: id, identity: IdentifyNamespace(data: data), commandSet: descriptors.commandSet,
-                uuid: descriptors.uuid, transferByteLimit: transferByteLimit, zones: zones)
+                uuid: descriptors.uuid, transferByteLimit: transferByteLimit, zones: zones,
+                appendByteLimit: appendByteLimit)
         else {
             logger.warning("\(name): namespace \(id) says of itself what cannot be; it is left out")
             return nil
         }
         return namespace
+    }
+
+    /// ZASL (Zoned Namespace Command Set Specification 1.1, figure 50), of controllers that say it.
+    private func appendByteLimit() async throws(NVMeError) -> Int {
+        do throws(NVMeError) {
+            let shift = Int(try await identify(6, commandSet: 2)[0])
+            if shift == 0 || shift >= 20 { return transferByteLimit }
+            return min(transferByteLimit, capabilities.pageByteCounts.lowerBound << shift)
+        } catch {
+            if error.code != .commandFailed { throw error }
+            return transferByteLimit
+        }
     }
 
     /// CNS 3: a list of type, length and value.

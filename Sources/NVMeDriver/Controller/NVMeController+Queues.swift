@@ -33,6 +33,7 @@ extension LocalReactor {
             controller?.abort(identifiers, of: pair, on: reactor)
         }
         let device = controller.transport.deviceSide(ofQueue: terms.id, on: self)
+        for injection in terms.injections { pair.inject(injection) }
         let layout = QueueLayout(
             id: terms.id, entryCount: terms.entryCount, submission: memory.submissionAddress,
             completion: memory.completionAddress, vector: terms.interrupt?.vector)
@@ -65,6 +66,7 @@ extension NVMeController {
         let retryDelays: [Int]
         /// The vector of the pair's own, and the event that it signals; nil: completions are polled for.
         let interrupt: (vector: Int, event: FileDescriptor)?
+        let injections: [ErrorInjection]
     }
 
     func reserveQueue() throws(NVMeError) -> QueueTerms {
@@ -82,7 +84,8 @@ extension NVMeController {
             id: id, entryCount: min(max(2, options.queueEntryCount), capabilities.queueEntryLimit),
             pageByteCount: capabilities.pageByteCounts.lowerBound, hasSGL: identity.hasSGL,
             needsAlignedSGL: identity.needsAlignedSGL, retryDelays: retryDelays,
-            interrupt: Int(id) < interruptEvents.count ? (Int(id), interruptEvents[Int(id)]) : nil)
+            interrupt: Int(id) < interruptEvents.count ? (Int(id), interruptEvents[Int(id)]) : nil,
+            injections: injections)
     }
 
     /// One vector for the admin queue, and one for each queue pair as far as there are any: the others poll.
@@ -143,7 +146,9 @@ extension NVMeController {
     /// Has the controller forget the queues. When it does not, it is reset: memory that it may still write is not given
     /// back.
     func disconnect(_ id: UInt16) async {
-        guard let index = pairs.firstIndex(where: { $0.layout.id == id }) else { return }
+        if !pairs.contains(where: { $0.layout.id == id }) { return }
+        leaving.insert(id)
+        defer { leaving.remove(id) }
         if state == .ready {
             do throws(NVMeError) {
                 try await delete(AdminOpcode.deleteSubmissionQueue, id)
@@ -153,7 +158,7 @@ extension NVMeController {
                 try? await reset()
             }
         }
-        if index < pairs.count, pairs[index].layout.id == id { pairs.remove(at: index) }
+        pairs.removeAll { $0.layout.id == id }
     }
 
     /// From any thread: the controller does what it must not, and is reset.

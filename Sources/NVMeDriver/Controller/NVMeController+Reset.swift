@@ -8,7 +8,23 @@ extension NVMeController {
     /// A reset that is asked for while one is under way ends with that one.
     /// - Throws: `removed`, `closed`, `timedOut`, `controllerFailed`. The controller is `failed` then, or `removed`,
     ///   and everything that was under way has ended as aborted.
-    public func reset() async throws(NVMeError) {
+    public func reset() async throws(NVMeError) { try await reset(subsystem: false) }
+
+    /// Resets all controllers of the NVM subsystem (NSSR), as if power had been off. This one is started again as by
+    /// ``reset()``; others are by whoever drives them. The driver notices within 100 ms that one of its has been reset.
+    ///
+    /// - Throws: `notSupported` when the controller cannot; as ``reset()``, `timedOut` also when nothing happens.
+    public func resetSubsystem() async throws(NVMeError) {
+        if !capabilities.canResetSubsystem {
+            throw NVMeError(
+                .notSupported, device: name, "the controller cannot reset its subsystem (CAP.NSSRS)",
+                advice: "reset the controller")
+        }
+        while state == .resetting { await sleep(.milliseconds(1)) }
+        try await reset(subsystem: true)
+    }
+
+    private func reset(subsystem: Bool) async throws(NVMeError) {
         switch state {
         case .ready: break
         case .resetting:
@@ -27,11 +43,13 @@ extension NVMeController {
         isStartLost = false
         tell(.resetBegan)
         do throws(NVMeError) {
-            try await stop()
+            if subsystem { try await stopSubsystem() } else { try await stop() }
+            // Registers that read as ones meanwhile were no removal.
+            isStartLost = false
             await disconnectPairs(resumes: options.resumesAfterReset)
             try await enable()
             try await identify()
-            for entry in pairs {
+            for entry in pairs where !leaving.contains(entry.layout.id) {
                 let doorbells = doorbells(of: entry.layout.id)
                 try await create(entry.layout)
                 await entry.reactor.run { _ in
@@ -55,6 +73,26 @@ extension NVMeController {
             logger.warning("\(name): \(error); the PCI function is reset")
             try transport.resetFunction()
             try await disable()
+        }
+    }
+
+    /// All of the subsystem's controllers are off. Registers may read as ones while the link comes up again.
+    private func stopSubsystem() async throws(NVMeError) {
+        let registers = transport.registers, clock = reactor.loop.clock
+        // "NVMe".
+        registers.store32(0x4E56_4D65, RegisterOffset.subsystemReset)
+        let deadline = clock.now() &+ clock.ticks(capabilities.readyTimeout + .milliseconds(500))
+        while true {
+            let status = ControllerStatus(rawValue: registers.load32(RegisterOffset.status))
+            let configuration = ControllerConfiguration(rawValue: registers.load32(RegisterOffset.configuration))
+            if !status.isGone, !status.isReady, !configuration.isEnabled { return }
+            if transport.isRemoved || clock.now() > deadline {
+                let isGone = status.isGone || transport.isRemoved
+                throw NVMeError(
+                    isGone ? .removed : .timedOut, device: name,
+                    "the controller \(isGone ? "does not come back from" : "has ignored") a reset of its subsystem")
+            }
+            await sleep(.milliseconds(1))
         }
     }
 
@@ -145,6 +183,8 @@ extension NVMeController {
             Task(executorPreference: reactor.taskExecutor) { await self.giveUp(gone) }
         } else if status.isFatal {
             report("it reports a fatal error (CSTS.CFS)")
+        } else if !status.isReady {
+            report("it is off: somebody has reset it, or its subsystem")
         }
     }
 

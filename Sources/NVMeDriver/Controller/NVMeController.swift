@@ -84,6 +84,8 @@ public actor NVMeController {
     var pairs: [PairEntry] = []
     /// Queues that are being made.
     var reserved: Set<UInt16> = []
+    /// Queues that are being deleted: a reset does not make them again.
+    var leaving: Set<UInt16> = []
     /// The start, or the reset, that is under way cannot succeed any more.
     var isStartLost = false
     /// How many I/O queue pairs the controller gives.
@@ -95,6 +97,8 @@ public actor NVMeController {
     var shadowDoorbells: ShadowDoorbells?
     var eventRequests: EventRequests?
     var eventHandler: (@Sendable (NVMeEvent) -> Void)?
+    /// Made-up errors of I/O queue pairs.
+    var injections: [ErrorInjection] = []
     /// Abort commands under way.
     var abortCount = 0
 

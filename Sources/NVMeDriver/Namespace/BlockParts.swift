@@ -4,17 +4,26 @@ struct BlockParts {
     private var left: Int
     private let limit: Int
     private let boundary: UInt64
+    /// Blocks from one zone to the next; 0: there are none.
+    private let zoneBlockCount: UInt64
+    /// By how much the reference tag grows from block to block.
+    let tagStep: UInt32
     /// Bytes of data for each block, and of separate metadata.
     let blockByteCount: Int
     let metadataByteCount: Int
 
     /// `movesData`: the transfer limit and the boundary hold; otherwise only the 65,536 blocks of one command do.
-    init(_ namespace: NVMeNamespace, from start: UInt64, count: Int, movesData: Bool) {
+    /// `blockByteCount`: of data that moves for each block.
+    init(
+        _ namespace: NVMeNamespace, from start: UInt64, count: Int, movesData: Bool, blockByteCount: Int? = nil
+    ) {
         self.start = start
         left = count
         limit = movesData ? namespace.transferBlockCountLimit : 65_536
         boundary = movesData ? UInt64(namespace.identity.optimalBoundaryBlockCount) : 0
-        blockByteCount = namespace.blockByteCount
+        zoneBlockCount = namespace.zones?.zoneBlockCount ?? 0
+        tagStep = 1...2 ~= namespace.identity.protectionType ? 1 : 0
+        self.blockByteCount = blockByteCount ?? namespace.blockByteCount
         metadataByteCount = namespace.separateMetadataByteCount
     }
 
@@ -22,6 +31,7 @@ struct BlockParts {
         if left == 0 { return nil }
         var count = min(left, limit)
         if boundary > 0 { count = min(count, Int(boundary - start % boundary)) }
+        if zoneBlockCount > 0 { count = Int(min(UInt64(count), zoneBlockCount - start % zoneBlockCount)) }
         defer {
             start += UInt64(count)
             left -= count

@@ -21,15 +21,22 @@ public struct NVMeNamespace: Hashable, Sendable {
     /// Nil for data that makes no sense: no such format, blocks of an impossible size, none at all.
     ///
     /// `transferByteLimit`: of the controller. `zones`: its identity in the zoned command set, where it is of that.
+    /// `appendByteLimit`: of the controller too.
     init?(
         id: UInt32, identity: IdentifyNamespace, commandSet: UInt8, uuid: [UInt8]?, transferByteLimit: Int,
-        zones: DataReader? = nil
+        zones: DataReader? = nil, appendByteLimit: Int = .max
     ) {
         let formats = identity.formats
         guard identity.formatIndex < formats.count else { return nil }
         let format = formats[identity.formatIndex]
         if format.dataByteCount == 0 || identity.blockCount == 0 { return nil }
-        let zoned = zones.map { IdentifyZones($0, formatIndex: identity.formatIndex) }
+        let size = format.dataByteCount + format.metadataByteCount
+        let transferLimit = min(65_536, max(1, transferByteLimit / size))
+        let zoned = zones.map {
+            IdentifyZones(
+                $0, formatIndex: identity.formatIndex,
+                appendBlockCountLimit: min(transferLimit, max(1, appendByteLimit / size)))
+        }
         if let zoned, zoned.zoneBlockCount == 0 || zoned.zoneBlockCount > identity.blockCount { return nil }
         self.zones = zoned
         self.id = id
@@ -37,8 +44,7 @@ public struct NVMeNamespace: Hashable, Sendable {
         self.commandSet = commandSet
         self.uuid = uuid
         self.format = format
-        transferBlockCountLimit = min(
-            65_536, max(1, transferByteLimit / (format.dataByteCount + format.metadataByteCount)))
+        transferBlockCountLimit = transferLimit
         blockByteCount = format.dataByteCount + (identity.isMetadataInterleaved ? format.metadataByteCount : 0)
     }
 

@@ -29,40 +29,46 @@ extension NVMeQueuePair {
 
     /// Reads as many blocks as fill `buffer`: a whole number of them, cut into several commands where the controller
     /// wants it. The namespace is one of the pair's controller, here as everywhere.
+    ///
+    /// `tags`, here and below: what protection information is made with and checked against, where `options` ask for
+    /// that; nil: the standard ones.
     public nonisolated(nonsending) func read(
-        _ namespace: NVMeNamespace, at block: UInt64, into buffer: inout IOBuffer, options: BlockOptions = []
+        _ namespace: NVMeNamespace, at block: UInt64, into buffer: inout IOBuffer, options: BlockOptions = [],
+        tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) {
-        try await transfer(IOOpcode.read, namespace, block, buffer.memory, nil, options)
+        try await transfer(IOOpcode.read, namespace, block, buffer.memory, nil, options, tags)
     }
 
     /// Reads data and the metadata that lies apart from it.
     public nonisolated(nonsending) func read(
         _ namespace: NVMeNamespace, at block: UInt64, into buffer: inout IOBuffer, metadata: inout IOBuffer,
-        options: BlockOptions = []
+        options: BlockOptions = [], tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) {
-        try await transfer(IOOpcode.read, namespace, block, buffer.memory, metadata.memory, options)
+        try await transfer(IOOpcode.read, namespace, block, buffer.memory, metadata.memory, options, tags)
     }
 
     /// Writes all of `buffer`.
     public nonisolated(nonsending) func write(
-        _ namespace: NVMeNamespace, at block: UInt64, from buffer: borrowing IOBuffer, options: BlockOptions = []
+        _ namespace: NVMeNamespace, at block: UInt64, from buffer: borrowing IOBuffer, options: BlockOptions = [],
+        tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) {
-        try await transfer(IOOpcode.write, namespace, block, buffer.memory, nil, options)
+        try await transfer(IOOpcode.write, namespace, block, buffer.memory, nil, options, tags)
     }
 
     /// Writes data and the metadata that lies apart from it.
     public nonisolated(nonsending) func write(
         _ namespace: NVMeNamespace, at block: UInt64, from buffer: borrowing IOBuffer,
-        metadata: borrowing IOBuffer, options: BlockOptions = []
+        metadata: borrowing IOBuffer, options: BlockOptions = [], tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) {
-        try await transfer(IOOpcode.write, namespace, block, buffer.memory, metadata.memory, options)
+        try await transfer(IOOpcode.write, namespace, block, buffer.memory, metadata.memory, options, tags)
     }
 
     /// Compares `buffer` with the blocks. Data that differs is `commandFailed` with `NVMeStatus.compareFailure`.
     public nonisolated(nonsending) func compare(
-        _ namespace: NVMeNamespace, at block: UInt64, with buffer: borrowing IOBuffer, options: BlockOptions = []
+        _ namespace: NVMeNamespace, at block: UInt64, with buffer: borrowing IOBuffer, options: BlockOptions = [],
+        tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) {
-        try await transfer(IOOpcode.compare, namespace, block, buffer.memory, nil, options)
+        try await transfer(IOOpcode.compare, namespace, block, buffer.memory, nil, options, tags)
     }
 
     /// Has the blocks read as zeros.
@@ -115,27 +121,50 @@ extension NVMeQueuePair {
 
     private nonisolated(nonsending) func transfer(
         _ opcode: UInt8, _ namespace: NVMeNamespace, _ block: UInt64, _ data: IOMemory, _ metadata: IOMemory?,
-        _ options: BlockOptions
+        _ options: BlockOptions, _ tags: NVMeProtectionTags?
     ) async throws(NVMeError) {
-        let (count, rest) = data.byteCount.quotientAndRemainder(dividingBy: namespace.blockByteCount)
+        let size = options.hostBlockByteCount(of: namespace)
+        let (count, rest) = data.byteCount.quotientAndRemainder(dividingBy: size)
         if rest != 0 {
-            throw NVMeError(
-                .misaligned, "\(data.byteCount) bytes are not whole blocks of \(namespace.blockByteCount) bytes")
+            throw NVMeError(.misaligned, "\(data.byteCount) bytes are not whole blocks of \(size) bytes")
         }
         if let metadata, metadata.byteCount < count * namespace.separateMetadataByteCount {
             throw NVMeError(
                 .misaligned,
                 "\(metadata.byteCount) bytes of metadata are too few for \(count) blocks")
         }
-        let command = try self.command(opcode, namespace, block, count, options)
-        let parts = BlockParts(namespace, from: block, count: count, movesData: true)
+        var command = try self.command(opcode, namespace, block, count, options)
+        command.set(tags ?? NVMeProtectionTags(of: namespace, at: block))
+        let parts = BlockParts(namespace, from: block, count: count, movesData: true, blockByteCount: size)
+        if opcode == IOOpcode.write, namespace.zones != nil {
+            return try await write(inTurn: command, parts, data, metadata)
+        }
         try check(await waits.run(command, parts: parts, data: data, metadata: metadata), command)
+    }
+
+    /// In a zone a block is written only when those before it have been: one part at a time.
+    private nonisolated(nonsending) func write(
+        inTurn command: SubmissionQueueEntry, _ parts: BlockParts, _ data: IOMemory, _ metadata: IOMemory?
+    ) async throws(NVMeError) {
+        var part = command, parts = parts, done = 0
+        while let (start, count) = parts.next() {
+            part.startBlock = start
+            part.cdw12 = command.cdw12 | UInt32(count - 1)
+            part.cdw14 = command.cdw14 &+ UInt32(done) &* parts.tagStep
+            let size = parts.blockByteCount, step = parts.metadataByteCount
+            let completion = await waits.run(
+                part, data: data.slice(from: done * size, count: count * size),
+                metadata: metadata?.slice(from: done * step, count: count * step))
+            try check(completion, part)
+            done += count
+        }
     }
 
     private nonisolated(nonsending) func range(
         _ opcode: UInt8, _ namespace: NVMeNamespace, _ block: UInt64, _ count: Int, _ options: BlockOptions
     ) async throws(NVMeError) {
-        let command = try self.command(opcode, namespace, block, count, options)
+        var command = try self.command(opcode, namespace, block, count, options)
+        command.set(NVMeProtectionTags(of: namespace, at: block))
         let parts = BlockParts(namespace, from: block, count: count, movesData: false)
         try check(await waits.run(command, parts: parts, data: nil, metadata: nil), command)
     }
@@ -150,6 +179,7 @@ extension NVMeQueuePair {
                 "\(count) blocks from \(block) on are not all within the \(namespace.blockCount) that there are")
         }
         var command = SubmissionQueueEntry(opcode: opcode, namespaceID: namespace.id)
+        command.startBlock = block
         command.cdw12 = options.rawValue
         return command
     }

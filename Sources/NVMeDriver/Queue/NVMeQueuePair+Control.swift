@@ -59,7 +59,8 @@ extension NVMeQueuePair {
         disconnect(resumes: false)
         state = .closed
         failWaiting()
-        _ = poll()
+        // Nobody visits it any more; a client that gives others for ever is not waited for.
+        for _ in 0...memory.slotCount where hasFailed || hasRefused { _ = poll() }
     }
 
     /// What has not been given to the controller, and will not be, ends as aborted.
@@ -158,7 +159,7 @@ extension NVMeQueuePair {
         outstanding -= 1
     }
 
-    private func removeWaiting(_ slot: Int) {
+    func removeWaiting(_ slot: Int) {
         delayed.removeAll { $0.slot == slot }
         var before: Int32 = -1, at = waitingFirst
         while at >= 0, Int(at) != slot {

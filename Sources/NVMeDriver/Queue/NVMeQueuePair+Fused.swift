@@ -48,23 +48,47 @@ extension NVMeQueuePair {
         _ first: SubmissionQueueEntry, data firstData: IOMemory, then second: SubmissionQueueEntry,
         data secondData: IOMemory, client: NVMeClient, token: UInt64
     ) -> Bool {
+        guard let slots = takeFused(first, second, client, token) else { return false }
+        let error = pointers.set(firstData, for: slots.0, in: memory)
+        return startFused(slots, error, pointers.set(secondData, for: slots.1, in: memory))
+    }
+
+    /// The same, of data that lies in several stretches.
+    @discardableResult
+    public func submitFused(
+        _ first: SubmissionQueueEntry, segments firstSegments: [IOMemory], then second: SubmissionQueueEntry,
+        segments secondSegments: [IOMemory], client: NVMeClient, token: UInt64
+    ) -> Bool {
+        guard let slots = takeFused(first, second, client, token) else { return false }
+        let error = pointers.set(firstSegments, for: slots.0, in: memory)
+        return startFused(slots, error, pointers.set(secondSegments, for: slots.1, in: memory))
+    }
+
+    /// Nil: no two requests are free.
+    private func takeFused(
+        _ first: SubmissionQueueEntry, _ second: SubmissionQueueEntry, _ client: NVMeClient, _ token: UInt64
+    ) -> (Int, Int)? {
         precondition(canFuse, "a queue with room for one command cannot hold two that are one operation")
         let isInTurn = !hasRefused || serving === client
         if !isInTurn || firstFree < 0 || memory[Int(firstFree)].next < 0 {
             _ = refuse(client)
-            return false
+            return nil
         }
         var (first, second) = (first, second)
         first.fusion = .first
         second.fusion = .second
-        let slots = (takeSlot(first, client, token), takeSlot(second, client, token))
-        if let error = pointers.set(firstData, for: slots.0, in: memory) {
+        return (takeSlot(first, client, token), takeSlot(second, client, token))
+    }
+
+    /// Always true: they have been accepted.
+    private func startFused(_ slots: (Int, Int), _ first: DataPointerError?, _ second: DataPointerError?) -> Bool {
+        if let first {
             fail(slots.1, .abortedByMissingFused)
-            return fail(slots.0, error)
+            return fail(slots.0, first)
         }
-        if let error = pointers.set(secondData, for: slots.1, in: memory) {
+        if let second {
             fail(slots.0, .abortedByMissingFused)
-            return fail(slots.1, error)
+            return fail(slots.1, second)
         }
         if hasInjections {
             if inject(slots.0) {

@@ -7,24 +7,47 @@ extension NVMeQueuePair {
     /// - Returns: the first block that was written.
     /// - Throws: `misaligned`, `outOfRange`, `invalidArgument` when it is longer than one command may be (an append is
     ///   never cut: its parts would lie anywhere); `commandFailed`.
+    ///
+    /// `options`, `tags`: as of the other transfers. Reference tags of types 1 and 2 count from the zone's start, and
+    /// the controller makes them those of where the blocks go.
     public nonisolated(nonsending) func append(
-        _ namespace: NVMeNamespace, zone: UInt64, from buffer: borrowing IOBuffer
+        _ namespace: NVMeNamespace, zone: UInt64, from buffer: borrowing IOBuffer, options: BlockOptions = [],
+        tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) -> UInt64 {
-        let (count, rest) = buffer.byteCount.quotientAndRemainder(dividingBy: namespace.blockByteCount)
+        try await append(namespace, zone, buffer.memory, nil, options, tags)
+    }
+
+    /// The same with metadata that lies apart from the data.
+    public nonisolated(nonsending) func append(
+        _ namespace: NVMeNamespace, zone: UInt64, from buffer: borrowing IOBuffer, metadata: borrowing IOBuffer,
+        options: BlockOptions = [], tags: NVMeProtectionTags? = nil
+    ) async throws(NVMeError) -> UInt64 {
+        try await append(namespace, zone, buffer.memory, metadata.memory, options, tags)
+    }
+
+    private nonisolated(nonsending) func append(
+        _ namespace: NVMeNamespace, _ zone: UInt64, _ data: IOMemory, _ metadata: IOMemory?, _ options: BlockOptions,
+        _ tags: NVMeProtectionTags?
+    ) async throws(NVMeError) -> UInt64 {
+        let size = options.hostBlockByteCount(of: namespace)
+        let (count, rest) = data.byteCount.quotientAndRemainder(dividingBy: size)
         if rest != 0 || count == 0 {
-            throw NVMeError(
-                .misaligned, "\(buffer.byteCount) bytes are not whole blocks of \(namespace.blockByteCount) bytes")
-        }
-        if count > namespace.transferBlockCountLimit {
-            throw NVMeError(
-                .invalidArgument,
-                "an append of \(count) blocks is too long: \(namespace.transferBlockCountLimit) at most")
+            throw NVMeError(.misaligned, "\(data.byteCount) bytes are not whole blocks of \(size) bytes")
         }
         try checkZone(zone, namespace)
+        if let limit = namespace.zones?.appendBlockCountLimit, count > limit {
+            throw NVMeError(.invalidArgument, "an append of \(count) blocks is too long: \(limit) at most")
+        }
+        if let metadata, metadata.byteCount < count * namespace.separateMetadataByteCount {
+            throw NVMeError(.misaligned, "\(metadata.byteCount) bytes of metadata are too few for \(count) blocks")
+        }
         var command = SubmissionQueueEntry(opcode: IOOpcode.zoneAppend, namespaceID: namespace.id)
         command.startBlock = zone
-        command.cdw12 = UInt32(count - 1)
-        let completion = await waits.run(command, data: buffer.memory)
+        command.cdw12 = UInt32(count - 1) | options.rawValue
+        command.set(tags ?? NVMeProtectionTags(of: namespace, at: zone))
+        // PIREMAP: tags that count from the zone's start become those of where the blocks go.
+        if 1...2 ~= namespace.identity.protectionType { command.cdw12 |= 1 << 25 }
+        let completion = await waits.run(command, data: data, metadata: metadata)
         try check(completion, command)
         return completion.result
     }
@@ -56,36 +79,24 @@ extension NVMeQueuePair {
         _ namespace: NVMeNamespace, from block: UInt64 = 0, count: Int
     ) async throws(NVMeError) -> [NVMeZone] {
         try checkZone(block, namespace)
-        var result: [NVMeZone] = [], next = block
+        guard let zones = namespace.zones else { return [] }
+        var result: [NVMeZone] = [], next = block / zones.zoneBlockCount * zones.zoneBlockCount
         var buffer = await waits.reactor.local.buffer(byteCount: 4096)
-        while result.count < count, next < namespace.blockCount {
-            var command = SubmissionQueueEntry(opcode: IOOpcode.zoneManagementReceive, namespaceID: namespace.id)
-            command.startBlock = next
-            command.cdw12 = UInt32(buffer.byteCount / 4 - 1)
-            // A partial report: the number that it begins with is of those that are in it.
-            command.cdw13 = 1 << 16
+        while result.count < count, next < namespace.blockCount / zones.zoneBlockCount * zones.zoneBlockCount {
+            let command = NVMeZoneReport.command(
+                from: next, byteCount: buffer.byteCount, namespaceID: namespace.id)
             try await execute(command, data: &buffer)
-            let reader = DataReader(bytes: buffer.copied())
-            let found = Int(min(reader.quad(0), UInt64((buffer.byteCount - 64) / 64)))
-            if found == 0 { return result }
-            for index in 0..<min(found, count - result.count) {
-                guard let zone = NVMeZone(reader, at: 64 + 64 * index), zone.start >= next || result.isEmpty,
-                    zone.start < namespace.blockCount, zone.capacity > 0
-                else {
+            let report = NVMeZoneReport(buffer.memory, from: next, of: zones, blockCount: namespace.blockCount)
+            for index in 0..<max(1, min(report.count, count - result.count)) {
+                guard let zone = report[index] else {
                     throw NVMeError(
                         .protocolViolation, "the controller's report from block \(next) on describes what is no zone")
                 }
                 result.append(zone)
-                next = zone.start + 1
             }
-            next = result[result.count - 1].start + zoneStep(result, namespace)
+            next = result[result.count - 1].start + zones.zoneBlockCount
         }
         return result
-    }
-
-    /// From the last zone's start to the next.
-    private func zoneStep(_ zones: [NVMeZone], _ namespace: NVMeNamespace) -> UInt64 {
-        namespace.zones?.zoneBlockCount ?? max(1, zones[zones.count - 1].capacity)
     }
 
     private func checkZone(_ block: UInt64, _ namespace: NVMeNamespace) throws(NVMeError) {

@@ -213,7 +213,7 @@ public final class NVMeQueuePair {
         if hasFailed { tellFailed() }
         if hasRefused { serveRefused() }
         if needsDoorbell || unacknowledged > 0 { ringDoorbells() }
-        if count > 0 { return .busy }
+        if count > 0 || hasFailed { return .busy }
         counters.idlePolls &+= 1
         return inFlight > 0 && interrupts == nil ? .pending : .idle
     }

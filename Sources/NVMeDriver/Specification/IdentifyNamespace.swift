@@ -60,6 +60,10 @@ public struct IdentifyNamespace: Hashable, Sendable {
     /// NAWUN + 1 and the like, where NSFEAT bit 1 says so; nil: the controller's hold.
     public var atomicWriteBlockCount: Int? { features & 2 != 0 ? Int(reader.word(34)) + 1 : nil }
     public var atomicCompareAndWriteBlockCount: Int? { features & 2 != 0 ? Int(reader.word(38)) + 1 : nil }
+    /// NABSN + 1: blocks from one boundary to the next that no atomic write goes over; nil: there are none.
+    public var atomicBoundaryBlockCount: Int? {
+        features & 2 != 0 && reader.word(40) > 0 ? Int(reader.word(40)) + 1 : nil
+    }
     /// NOIOB, in blocks; 0: none.
     public var optimalBoundaryBlockCount: Int { Int(reader.word(46)) }
     /// NPWG + 1, NPWA + 1, NPDG + 1, NPDA + 1, NOWS + 1, in blocks.

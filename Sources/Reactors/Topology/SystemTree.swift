@@ -21,8 +21,17 @@ package struct SystemTree: Sendable {
 
     /// At most `limit` bytes of the file at `path`, without the white space around it.
     package static func contents(_ path: String, limit: Int = 65536) -> String? {
-        guard let file = try? FileDescriptor.open(FilePath(path), .readOnly, options: .closeOnExec) else { return nil }
-        let read = try? file.closeAfter {
+        guard let read = try? bytes(path, limit: limit) else { return nil }
+        let isSpace: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x0A || $0 == 0x09 || $0 == 0 }
+        let body = read.drop(while: isSpace)
+        guard let last = body.lastIndex(where: { !isSpace($0) }) else { return "" }
+        return String(decoding: body[...last], as: UTF8.self)
+    }
+
+    /// The file at `path`, or a little more than `limit` bytes of it.
+    package static func bytes(_ path: String, limit: Int) throws -> [UInt8] {
+        let file = try FileDescriptor.open(FilePath(path), .readOnly, options: .closeOnExec)
+        return try file.closeAfter {
             var bytes: [UInt8] = []
             var count = 0
             repeat {
@@ -35,11 +44,6 @@ package struct SystemTree: Sendable {
             } while count > 0 && bytes.count < limit
             return bytes
         }
-        guard let read else { return nil }
-        let isSpace: (UInt8) -> Bool = { $0 == 0x20 || $0 == 0x0A || $0 == 0x09 || $0 == 0 }
-        let body = read.drop(while: isSpace)
-        guard let last = body.lastIndex(where: { !isSpace($0) }) else { return "" }
-        return String(decoding: body[...last], as: UTF8.self)
     }
 
     /// A whole decimal number; nil when the file is missing or says anything else.
