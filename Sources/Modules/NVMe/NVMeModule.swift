@@ -131,7 +131,7 @@ public final class NVMeModule: BdevModule {
     ///   - name: what the bdevs' names begin with.
     ///   - options: how. When it is lost it cannot be made again.
     /// - Returns: the bdevs' names.
-    /// - Throws: as ``attach(_:at:options:)``. The controller is the caller's again then.
+    /// - Throws: as `attach(_:at:options:)`. The controller is the caller's again then.
     public func add(
         _ controller: NVMeController, as name: String, options: AttachOptions = AttachOptions()
     ) async throws(BdevError) -> [String] {
