@@ -168,7 +168,7 @@ let tests: [Target] = [
         name: "VMTests",
         dependencies: [
             "Bdev", "BdevConfiguration", "BdevConformance", "NVMeBdev", "NVMeDriver", "Reactors", "hello-nvme",
-            "nvme-identify", "nvme-perf",
+            "numa-pinning", "nvme-identify", "nvme-perf",
             .product(name: "Logging", package: "swift-log"),
             .product(name: "SystemPackage", package: "swift-system"),
         ]),

@@ -3,7 +3,8 @@ import Glibc
 import MallocBdev
 import Reactors
 
-// Usage: numa-pinning [CORES], where CORES is 0x3, 0,2-3, numa:0, cores or all.
+// Usage: numa-pinning [CORES | DEVICE], where CORES is 0x3, 0,2-3, numa:0, cores or all, and DEVICE a PCI address or the
+// path of a block device or file: the cores of its node.
 
 let topology = try Topology()
 for node in topology.nodes {
@@ -21,7 +22,13 @@ for core in topology.cores {
 // Reactors on the cores of one node: their queues, their buffers and their RAM disks are that node's.
 let text = CommandLine.arguments.count > 1 ? CommandLine.arguments[1] : "numa:\(topology.nodes[0].number)"
 do {
-    let group = try ReactorGroup(cores: CoreList(parsing: text))
+    var cores: CoreList?
+    if text.contains("/") || text.contains(":") && text.contains(".") {
+        let node = text.contains("/") ? try topology.node(ofFileAt: text) : topology.node(ofPCIDevice: text)
+        print("\(text): \(node.map { "node \($0)" } ?? "no node is nearer than another")")
+        cores = .node(node ?? topology.nodes[0].number)
+    }
+    let group = try ReactorGroup(cores: cores ?? CoreList(parsing: text))
     let engine = BdevEngine(group: group)
     let malloc = MallocModule()
     try await engine.register(malloc)

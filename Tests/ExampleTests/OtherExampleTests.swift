@@ -30,6 +30,7 @@ struct OtherExampleTests {
         #expect(result.output.contains("node 0: cores"))
         #expect(result.output.contains("its buffers on node"))
         #expect(try run("numa-pinning", ["8000"]).status == 2)
+        #expect(try run("numa-pinning", ["/no/such/file"]).status == 2)
     }
 
     @Test func `swift-service ends in order when it is asked to`() throws {

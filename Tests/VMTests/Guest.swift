@@ -6,7 +6,8 @@ import Testing
 /// All tests that need the guest: one after the other, since they share its drives.
 @Suite(
     "In the guest", .serialized,
-    .enabled(if: Guest.isHere && !Guest.isOrdinaryUser, "these need real controllers: run `make vm-test`"))
+    .enabled(
+        if: Guest.drives["plain"] != nil && !Guest.isOrdinaryUser, "these need real controllers: run `make vm-test`"))
 struct GuestTests {}
 
 /// What `Scripts/vm` says about the machine it has booted.

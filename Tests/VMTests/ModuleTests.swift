@@ -6,30 +6,30 @@ import NVMeDriver
 import Reactors
 import Testing
 
-extension GuestTests {
-    /// Applies `calls` to an engine, runs `body` with it, and stops it. The IOMMU must not have refused anything.
-    func withEngine(
-        _ drive: String, _ calls: [String], nvme: NVMeModule = NVMeModule(),
-        _ body: @escaping @Sendable (BdevEngine, StandardModules) async throws -> Void
-    ) async throws {
-        let before = try Guest.faults(of: drive).count
-        try await onReactor { _, group in
-            let engine = BdevEngine(group: group), modules = StandardModules(nvme: nvme)
-            do {
-                try await modules.register(with: engine)
-                let text = #"{"subsystems":[{"subsystem":"bdev","config":[\#(calls.joined(separator: ","))]}]}"#
-                let document = try ConfigurationDocument(parsing: Array(text.utf8))
-                _ = try await modules.methods.apply(document, to: engine)
-                try await body(engine, modules)
-            } catch {
-                await engine.stop()
-                throw error
-            }
+/// Applies `calls` to an engine, runs `body` with it, and stops it. The IOMMU must not have refused anything.
+func withEngine(
+    _ drive: String, _ calls: [String], nvme: NVMeModule = NVMeModule(),
+    _ body: @escaping @Sendable (BdevEngine, StandardModules) async throws -> Void
+) async throws {
+    let before = try Guest.faults(of: drive).count
+    try await onReactor { _, group in
+        let engine = BdevEngine(group: group), modules = StandardModules(nvme: nvme)
+        do {
+            try await modules.register(with: engine)
+            let text = #"{"subsystems":[{"subsystem":"bdev","config":[\#(calls.joined(separator: ","))]}]}"#
+            let document = try ConfigurationDocument(parsing: Array(text.utf8))
+            _ = try await modules.methods.apply(document, to: engine)
+            try await body(engine, modules)
+        } catch {
             await engine.stop()
+            throw error
         }
-        #expect(try Guest.faults(of: drive).count == before)
+        await engine.stop()
     }
+    #expect(try Guest.faults(of: drive).count == before)
+}
 
+extension GuestTests {
     private static func attach(_ drive: String, checks: Bool = false) throws -> String {
         let address = try Guest.address(drive)
         return #"{"method": "bdev_nvme_attach_controller", "params": {"name": "Nvme0", "trtype": "PCIe", "#

@@ -380,13 +380,13 @@ extension GuestTests {
         try await withKernelDriver("large") { _, device in
             let line = "-q 8 --number-ios 500 -w randrw --disable-cpumask-locks --output json"
             for name in ["-b \(address)", device.replacing("nvme", with: "ng")] {
-                let result = try run("nvme-perf \(name) \(line)")
+                let result = try runProgram("nvme-perf \(name) \(line)")
                 #expect(result.status == 0)
                 let job = try #require((result.json?["jobs"] as? [[String: Any]])?.first)
                 #expect(job["io_completed"] as? Int == 500)
                 #expect(job["io_failed"] as? Int == 0)
             }
-            let result = try run("nvme-identify --json \(device.dropLast(2))")
+            let result = try runProgram("nvme-identify --json \(device.dropLast(2))")
             let controllers = try #require(result.json?["controllers"] as? [[String: Any]])
             let controller = try #require(controllers.first?["controller"] as? [String: Any])
             #expect(controller["serial"] as? String == "large")

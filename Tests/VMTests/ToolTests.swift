@@ -2,23 +2,23 @@ import Foundation
 import NVMeDriver
 import Testing
 
-extension GuestTests {
-    /// A program of the package, beside the tests.
-    func run(_ line: String) throws -> (status: Int32, json: [String: Any]?, text: String) {
-        let folder = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent().path()
-        let result = try Guest.shell("'\(folder)'/\(line)")
-        let json = try? JSONSerialization.jsonObject(with: result.output) as? [String: Any]
-        return (result.status, json, String(decoding: result.output, as: UTF8.self))
-    }
+/// A program of the package, beside the tests.
+func runProgram(_ line: String) throws -> (status: Int32, json: [String: Any]?, text: String) {
+    let folder = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent().path()
+    let result = try Guest.shell("'\(folder)'/\(line)")
+    let json = try? JSONSerialization.jsonObject(with: result.output) as? [String: Any]
+    return (result.status, json, String(decoding: result.output, as: UTF8.self))
+}
 
+extension GuestTests {
     @Test func `hello-nvme reads back what it wrote on a real controller`() throws {
-        let result = try run("hello-nvme \(Guest.address("plain"))")
+        let result = try runProgram("hello-nvme \(Guest.address("plain"))")
         #expect(result.status == 0)
         #expect(result.text == "read back what was written\n")
     }
 
     @Test func `nvme-identify shows real controllers as they were made`() throws {
-        let result = try run("nvme-identify --json \(Guest.address("large")) \(Guest.address("protected1"))")
+        let result = try runProgram("nvme-identify --json \(Guest.address("large")) \(Guest.address("protected1"))")
         #expect(result.status == 0)
         let controllers = try #require(result.json?["controllers"] as? [[String: Any]])
         try #require(controllers.count == 2)
@@ -36,7 +36,7 @@ extension GuestTests {
     }
 
     @Test func `nvme-identify lists the drives of the machine as usable`() throws {
-        let result = try run("nvme-identify --list --json")
+        let result = try runProgram("nvme-identify --list --json")
         let devices = try #require(result.json?["devices"] as? [[String: Any]])
         let plain = try Guest.address("plain").description
         let found = try #require(devices.first { $0["address"] as? String == plain })
@@ -47,7 +47,7 @@ extension GuestTests {
     @Test(arguments: ["plain", "large", "separate", "extended"])
     func `nvme-perf loads a real controller without a failure`(drive: String) throws {
         let line = "-q 32 --number-ios 2000 -w randrw --disable-cpumask-locks --output json"
-        let result = try run("nvme-perf -b \(Guest.address(drive)) \(line)")
+        let result = try runProgram("nvme-perf -b \(Guest.address(drive)) \(line)")
         #expect(result.status == 0)
         let job = try #require((result.json?["jobs"] as? [[String: Any]])?.first)
         #expect(job["io_completed"] as? Int == 2000)
