@@ -85,6 +85,28 @@ extension GuestTests {
         }
     }
 
+    /// Error information, health, firmware slots, commands supported: 1, 2, 3, 5.
+    @Test(arguments: [(1, 64), (2, 512), (3, 512), (5, 4096)])
+    func `nvme-cli reads the same log pages`(id: Int, byteCount: Int) async throws {
+        let ours = ReactorValue<[UInt8]>()
+        try await withController("large") { _, controller in
+            ours.value = try await controller.logPage(UInt8(id), byteCount: byteCount)
+        }
+        var mine = try #require(ours.value)
+        try await withKernelDriver("large") { _, device in
+            let controller = String(device.dropLast(2))
+            let command = "nvme get-log \(controller) --log-id=\(id) --log-len=\(byteCount) --raw-binary"
+            var theirs = try [UInt8](Guest.shell(command).output)
+            #expect(theirs.count == byteCount)
+            // The counters go on: bytes 32 to 191 of the health page.
+            if id == 2, theirs.count == byteCount {
+                theirs.replaceSubrange(32..<192, with: repeatElement(0, count: 160))
+                mine.replaceSubrange(32..<192, with: repeatElement(0, count: 160))
+            }
+            #expect(theirs == mine)
+        }
+    }
+
     @Test func `a drive that is in use or carries data is not taken without force`() async throws {
         try await withKernelDriver("faulty") { function, device in
             func refusal() -> NVMeError? {

@@ -109,4 +109,50 @@ struct TwoNodeTests {
             await descriptor.close()
         }
     }
+
+    // MARK: Plugging
+
+    /// Waits for what the kernel and QEMU do in their own time.
+    private func wait(_ what: String, _ isDone: () async throws -> Bool) async throws {
+        for _ in 0..<300 {
+            if try await isDone() { return }
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        Issue.record("\(what): not after 30 s")
+    }
+
+    @Test func `a drive that is plugged in gets its bdev by itself, and loses it when it is pulled out`() async throws {
+        let address = try Guest.address("plug")
+        try await withEngine("plug", []) { engine, modules in
+            func bdevs() async throws -> Set<String> {
+                let all = try await modules.nvme.controllers().filter { $0.address == "\(address)" }
+                let names = await engine.list().map(\.name)
+                return Set(all.flatMap { one in names.filter { $0.hasPrefix("\(one.name)n") } })
+            }
+            await modules.nvme.setHotplug(enabled: true)
+            try await wait("the drive that is there") { try await bdevs().count == 1 }
+            try Guest.monitor(#"{"execute":"device_del","arguments":{"id":"plug"}}"#)
+            try await wait("it goes") { PCIFunction(address) == nil }
+            #expect(try await bdevs().isEmpty)
+            let drive = #"{"driver":"null-co","node-name":"plugged","size":67108864,"read-zeroes":true}"#
+            let device = #"{"driver":"nvme","id":"again","bus":"port4","serial":"again","drive":"plugged"}"#
+            try Guest.monitor(#"{"execute":"blockdev-add","arguments":\#(drive)}"#)
+            try Guest.monitor(#"{"execute":"device_add","arguments":\#(device)}"#)
+            try await wait("another comes") { PCIFunction(address) != nil }
+            // Nobody has taken it: the kernel's own driver is not loaded in this machine.
+            try #require(PCIFunction(address)).bindToVFIO()
+            try await wait("it has its bdev") { try await bdevs().count == 1 }
+            let name = try #require(try await bdevs().first)
+            let descriptor = try await engine.open(name, mode: .readOnly)
+            try await descriptor.withChannel(on: engine.reactors[0]) { channel in
+                var data = try channel.allocateBuffer(byteCount: 4096)
+                data.fill(with: 1)
+                try await channel.read(at: .block(0), into: &data)
+                let byte: UInt8 = data.load(at: 0)
+                #expect(byte == 0)
+            }
+            await descriptor.close()
+            await modules.nvme.setHotplug(enabled: false)
+        }
+    }
 }
