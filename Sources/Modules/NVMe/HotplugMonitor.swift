@@ -95,8 +95,16 @@ extension NVMeModule {
         let all = (try? await controllers()) ?? []
         // Lost ones come back by their own reconnection.
         if all.contains(where: { PCIAddress($0.address) == address }) { return }
-        let used = Set(all.map(\.name))
-        let name = (0...).lazy.map { "HotInNvme\($0)" }.first { !used.contains($0) }!
+        // Several may be plugged in at once.
+        let name = state.withLock { state in
+            let name = (0...).lazy.map { "HotInNvme\($0)" }.first { name in
+                state.subsystems[name] == nil && state.plain[name] == nil && !state.attaching.contains(name)
+                    && !state.plugged.contains(name)
+            }!
+            state.plugged.insert(name)
+            return name
+        }
+        defer { state.withLock { _ = $0.plugged.remove(name) } }
         do throws(BdevError) {
             let bdevs = try await attach(name, at: address)
             logger.notice("\(address) has been plugged in: \(name) with \(bdevs.joined(separator: ", "))")

@@ -25,6 +25,8 @@ public final class NVMeModule: BdevModule {
         var plain: [String: PlainController] = [:]
         /// Attaching, by name: one after the other.
         var attaching: Set<String> = []
+        /// Names of those that are being attached because they were plugged in.
+        var plugged: Set<String> = []
     }
 
     /// - Parameter logger: what is worth knowing but is no error goes there, at notice.
