@@ -46,8 +46,8 @@ SCENARIOS = [
     Scenario("malloc-async-q1", f"--malloc 64M --api async -q 1 {READ}"),
     Scenario("malloc-async-q128", f"--malloc 64M --api async -q 128 {READ}"),
     # How often a reactor looks at the ring before the kernel is done differs from run to run: no comparison of instructions.
-    Scenario("uring-engine-q32", f"--file {{file}}:64M --api engine -q 32 {READ}", compares_instructions=False, **SLOW),
-    Scenario("uring-async-q32", f"--file {{file}}:64M --api async -q 32 {READ}", compares_instructions=False, **SLOW),
+    Scenario("uring-engine-q32", f"--file {{file}}:64M --api engine -q 32 {READ}", compares_instructions=False),
+    Scenario("uring-async-q32", f"--file {{file}}:64M --api async -q 32 {READ}", compares_instructions=False),
     # A call from an ordinary task crosses threads twice: recorded, so that the price is known.
     Scenario("null-global-q1", f"--null --api global -q 1 {READ}", compares_instructions=False,
              compares_allocations=False, **SLOW),
