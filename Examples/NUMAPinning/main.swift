@@ -3,8 +3,8 @@ import Glibc
 import MallocBdev
 import Reactors
 
-// Usage: numa-pinning [CORES | DEVICE], where CORES is 0x3, 0,2-3, numa:0, cores or all, and DEVICE a PCI address or the
-// path of a block device or file: the cores of its node.
+// Usage: numa-pinning [CORES | DEVICE], where CORES is 0x3, 0,2-3, numa:0, cores or all, and DEVICE a PCI address or
+// the path of a block device or file: it stands for the cores of its node.
 
 let topology = try Topology()
 for node in topology.nodes {
