@@ -32,6 +32,8 @@ public final class SoftController: Sendable {
         public var doorbellStrideShift = 0
         /// Whether it takes shadow doorbells. It sleeps then until a doorbell's register is stored to.
         public var hasDoorbellBuffers = false
+        /// Bytes of its own memory, for submission queues; a multiple of 4,096. 0: it has none.
+        public var memoryBufferByteCount = 0
         /// KAS, in units of 100 ms: it breaks down when it has no sign of life for as long as the host has set; 0: it
         /// has no timer.
         public var keepAliveGranularity: UInt16 = 0
@@ -68,7 +70,8 @@ public final class SoftController: Sendable {
         on reactor: Reactor, options: NVMeController.Options = .init()
     ) async throws(NVMeError) -> NVMeController {
         // What one attachment could reach is closed with it.
-        let transport = SoftTransport(self.options, engine.value.registers, engine.value.mapper)
+        let buffer = engine.value.buffer.map { MMIO($0) }
+        let transport = SoftTransport(self.options, engine.value.registers, engine.value.mapper, buffer)
         return try await NVMeController.attach(transport, on: reactor, options: options)
     }
 
@@ -105,9 +108,11 @@ final class SoftTransport: ControllerTransport {
     let domain: DMADomain
     let vectorCount = 0
     let isRemoved = false
+    private let buffer: MMIO?
 
-    init(_ options: SoftController.Options, _ registers: MMIO, _ mapper: SoftMapper) {
+    init(_ options: SoftController.Options, _ registers: MMIO, _ mapper: SoftMapper, _ buffer: MMIO?) {
         name = options.name
+        self.buffer = buffer
         self.registers = registers
         // Not where this process has its memory, and with a hole, as real machines have them.
         domain = DMADomain(mapper, usable: [0...0xFEDF_FFFF, 0xFEF0_0000...0x7F_FFFF_FFFF], granule: 4096)
@@ -117,7 +122,7 @@ final class SoftTransport: ControllerTransport {
         throw NVMeError(.notSupported, device: name, "a soft controller has no interrupts")
     }
 
-    func baseAddressRegister(_ number: Int) -> MMIO? { nil }
+    func baseAddressRegister(_ number: Int) -> MMIO? { number == 2 ? buffer : nil }
 
     func resetFunction() throws(NVMeError) {
         throw NVMeError(.notSupported, device: name, "a soft controller has no PCI function")

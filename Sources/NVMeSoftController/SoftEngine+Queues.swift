@@ -79,6 +79,7 @@ extension SoftEngine {
         if id == 0 || id > options.queuePairLimit || submissions[id] != nil { return NVMeStatus(type: 1, code: 0x01) }
         if count < 2 || count > options.queueEntryLimit { return NVMeStatus(type: 1, code: 0x02) }
         if completions[target] == nil || target == 0 { return NVMeStatus(type: 1, code: 0x00) }
+        placeMemory()
         var queue = Queue(address: command.dataPointer1, entryCount: count)
         queue.target = target
         submissions[id] = queue

@@ -46,6 +46,9 @@ final class SoftEngine {
     private var delayed: [Delayed] = []
     /// Where the host keeps shadow doorbells and their events.
     var shadows: (values: UInt64, events: UInt64)?
+    /// Its own memory, and where the host has it lie.
+    let buffer: MemoryRegion?
+    var bufferStart: IOVA?
     var firmware = SoftFirmware()
     /// What the log page of self-tests says: which is under way.
     var selfTest: UInt8 = 0
@@ -77,6 +80,9 @@ final class SoftEngine {
         let stride = 4 << options.doorbellStrideShift
         memory = try MemoryRegion(byteCount: Self.doorbells + 2 * stride * (options.queuePairLimit + 1))
         registers = MMIO(memory)
+        let count = options.memoryBufferByteCount
+        precondition(count % 4096 == 0, "a controller's memory has whole pages")
+        buffer = count > 0 ? try MemoryRegion(byteCount: count) : nil
         for (index, each) in options.namespaces.enumerated() {
             let id = UInt32(index + 1)
             namespaces[id] = try SoftNamespace(id: id, each)
@@ -84,6 +90,7 @@ final class SoftEngine {
         var capabilities = UInt64(options.queueEntryLimit - 1) | 1 << 16 | UInt64(options.readyTimeout) << 24
         capabilities |= UInt64(options.doorbellStrideShift) << 32 | 1 << 37
         if options.resetsSubsystem { capabilities |= 1 << 36 }
+        if count > 0 { capabilities |= 1 << 57 }
         capabilityBits = capabilities
         noticeCommandSets()
     }
@@ -98,6 +105,7 @@ final class SoftEngine {
     func showCapabilities() {
         registers.store64(capabilityBits, Self.capabilities)
         registers.store32(0x0001_0400, Self.version)
+        showMemorySize()
     }
 
     // MARK: A turn
@@ -140,6 +148,7 @@ final class SoftEngine {
         submissions = [:]
         completions = [:]
         shadows = nil
+        forgetMemory()
         keepAlive = nil
         namesRetryDelays = false
         firmware.activate()

@@ -142,6 +142,28 @@ extension GuestTests {
         transport.close()
     }
 
+    @Test func `commands in the controller memory buffer are found there, after a reset too`() async throws {
+        var options = NVMeController.Options()
+        options.usesControllerMemory = true
+        try await withController("buffered", options: options) { local, controller in
+            #expect(await controller.usesControllerMemory)
+            let pair = try await local.makeQueuePair(of: controller)
+            let namespace = try #require(await controller.namespaces.first)
+            var buffer = await local.buffer(byteCount: 65_536)
+            for round in 1...2 {
+                buffer.fillPattern(UInt64(round))
+                try await pair.write(namespace, at: 64, from: buffer)
+                buffer.fill(with: 0)
+                try await pair.read(namespace, at: 64, into: &buffer)
+                var expected = await local.buffer(byteCount: 65_536)
+                expected.fillPattern(UInt64(round))
+                #expect(buffer.copied() == expected.copied())
+                if round == 1 { try await controller.reset() }
+            }
+            await local.close(pair, of: controller)
+        }
+    }
+
     /// The proof that the other tests would notice: an access that the IOMMU refuses is in the kernel's log.
     @Test func `memory taken from a device is out of its reach`() async throws {
         let before = try Guest.faults(of: "faulty").count

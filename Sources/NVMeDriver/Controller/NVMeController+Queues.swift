@@ -13,7 +13,8 @@ extension LocalReactor {
         do throws(NVMeError) {
             memory = try QueueMemory(
                 entryCount: terms.entryCount, slotCount: controller.options.requestCount,
-                pageByteCount: terms.pageByteCount, node: reactor.node, domain: controller.transport.domain)
+                pageByteCount: terms.pageByteCount, node: reactor.node, domain: controller.transport.domain,
+                place: terms.place)
         } catch {
             await controller.releaseQueue(terms.id)
             throw error.of(controller.name)
@@ -61,6 +62,8 @@ extension NVMeController {
         let id: UInt16
         let entryCount: Int
         let pageByteCount: Int
+        /// In the controller's memory, of the submission queue; nil: it lies in the host's.
+        let place: (memory: MMIO, address: IOVA)?
         let hasSGL: Bool
         let needsAlignedSGL: Bool
         let retryDelays: [Int]
@@ -81,12 +84,14 @@ extension NVMeController {
         }
         reserved.insert(id)
         return QueueTerms(
-            id: id, entryCount: min(max(2, options.queueEntryCount), capabilities.queueEntryLimit),
-            pageByteCount: capabilities.pageByteCounts.lowerBound, hasSGL: identity.hasSGL,
+            id: id, entryCount: queueEntryCount, pageByteCount: capabilities.pageByteCounts.lowerBound,
+            place: controllerMemory?.place(ofQueue: id), hasSGL: identity.hasSGL,
             needsAlignedSGL: identity.needsAlignedSGL, retryDelays: retryDelays,
             interrupt: Int(id) < interruptEvents.count ? (Int(id), interruptEvents[Int(id)]) : nil,
             injections: injections)
     }
+
+    var queueEntryCount: Int { min(max(2, options.queueEntryCount), capabilities.queueEntryLimit) }
 
     /// One vector for the admin queue, and one for each queue pair as far as there are any: the others poll.
     func enableInterrupts() throws(NVMeError) {

@@ -35,6 +35,9 @@ public actor NVMeController {
         public var keepAliveTimeout = Duration.seconds(10)
         /// Whether doorbells in memory are used where the controller has them: emulated ones do, and save most exits.
         public var usesShadowDoorbells = true
+        /// Whether submission queues lie in the controller's own memory where it has some for them (CMB): it fetches no
+        /// commands then, and each is stored through the bus instead, some 64 bytes at a time.
+        public var usesControllerMemory = false
         public var logger = Logger(label: "swift-bdev.nvme")
 
         public init() {}
@@ -82,6 +85,7 @@ public actor NVMeController {
     let admin: AdminQueue
     /// I/O queue pairs, as their own reactors hold them.
     var pairs: [PairEntry] = []
+    var controllerMemory: ControllerMemory?
     /// Queues that are being made.
     var reserved: Set<UInt16> = []
     /// Queues that are being deleted: a reset does not make them again.
@@ -178,6 +182,7 @@ public actor NVMeController {
         try await agreeOnBehavior()
         try await agreeOnKeepAlive()
         try await agreeOnShadowDoorbells()
+        try agreeOnControllerMemory()
         try enableInterrupts()
         if eventRequests == nil { namespaces = try await identifyNamespaces() } else { try await rescan() }
         try await requestEvents()

@@ -9,7 +9,7 @@ package import Reactors
 ///
 /// Any thread may use it; the device decides what concurrent accesses mean.
 @safe package struct MMIO: @unchecked Sendable {
-    private let base: UnsafeMutableRawPointer
+    let base: UnsafeMutableRawPointer
     /// In bytes.
     package let byteCount: Int
 

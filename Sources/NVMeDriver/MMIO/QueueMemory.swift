@@ -34,15 +34,17 @@ import Reactors
     ///   - pageByteCount: of the controller's memory pages.
     ///   - node: whose memory is preferred.
     ///   - domain: where the memory is mapped.
+    ///   - place: of the submission queue, in the controller, which keeps it; nil: in this memory.
     init(
-        entryCount: Int, slotCount: Int, pageByteCount: Int, node: Int?, domain: DMADomain
+        entryCount: Int, slotCount: Int, pageByteCount: Int, node: Int?, domain: DMADomain,
+        place: (memory: MMIO, address: IOVA)? = nil
     ) throws(NVMeError) {
         precondition(2...65_536 ~= entryCount && 1...65_535 ~= slotCount, "a queue has 2 to 65,536 entries")
         self.entryCount = entryCount
         self.slotCount = slotCount
         let page = max(pageByteCount, Self.listByteCount)
         func paged(_ count: Int) -> Int { (count + page - 1) / page * page }
-        let submissionSize = paged(entryCount * 64), completionSize = paged(entryCount * 16)
+        let submissionSize = place == nil ? paged(entryCount * 64) : 0, completionSize = paged(entryCount * 16)
         do {
             region = try MemoryRegion(
                 byteCount: submissionSize + completionSize + slotCount * Self.listByteCount, node: node)
@@ -50,11 +52,17 @@ import Reactors
             throw NVMeError(.outOfMemory, "cannot make queues of \(entryCount) entries: \(error)")
         }
         let start = try domain.map(region)
-        submissionAddress = start
+        submissionAddress = place?.address ?? start
         completionAddress = start + submissionSize
         listAddress = start + submissionSize + completionSize
-        unsafe submission = region.memory(from: 0, count: region.byteCount).base
-        unsafe completion = submission + submissionSize
+        let own = unsafe region.memory(from: 0, count: region.byteCount).base
+        if let place {
+            precondition(place.memory.byteCount >= entryCount * 64, "a queue reaches beyond its place")
+            unsafe submission = place.memory.base
+        } else {
+            unsafe submission = own
+        }
+        unsafe completion = own + submissionSize
         unsafe lists = completion + completionSize
         unsafe slots = .allocate(capacity: slotCount)
         unsafe slots.initialize(repeating: RequestSlot(), count: slotCount)

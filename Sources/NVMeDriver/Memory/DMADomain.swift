@@ -78,6 +78,9 @@ package final class DMADomain: Sendable {
             advice: "detach controllers, or use less memory for I/O")
     }
 
+    /// Device addresses that are the domain's no more; nil: none are free.
+    func reserve(byteCount: Int) -> IOVA? { state.withLock { $0.space?.allocate(byteCount: byteCount) } }
+
     private func unmap(_ arena: UInt32) {
         state.withLock { state in
             guard let mapping = state.mappings.removeValue(forKey: arena) else { return }

@@ -11,6 +11,7 @@ enum RegisterOffset {
     static let memoryBufferLocation = 0x38
     static let memoryBufferSize = 0x3C
     static let memoryBufferSpace = 0x50
+    static let memoryBufferStatus = 0x58
     static let persistentMemoryCapabilities = 0xE00
     static let doorbells = 0x1000
 }
