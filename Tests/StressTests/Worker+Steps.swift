@@ -42,7 +42,7 @@ extension Worker {
     }
 
     private func write(
-        _ channel: BdevChannel, _ buffer: borrowing IOBuffer, _ range: Range<Int>
+        _ channel: BdevChannel, _ buffer: borrowing IOBuffer, _ range: Range<Int>, mayBeCancelled: Bool = false
     ) async -> BdevError.Code? {
         let moment = world.moment
         world.submitted.add(1, ordering: .relaxed)
@@ -51,7 +51,8 @@ extension Worker {
             try await channel.write(from: buffer, at: offset(range))
             return nil
         } catch {
-            world.judge(error.code, since: moment, writeErrors, "\(name): write: \(error)")
+            let excused = writeErrors + (mayBeCancelled ? [.aborted] : [])
+            world.judge(error.code, since: moment, excused, "\(name): write: \(error)")
             return error.code
         }
     }
@@ -89,28 +90,13 @@ extension Worker {
         let task = Task(executorPreference: home.taskExecutor) {
             var buffer = await channel.buffer(byteCount: range.count * 512)
             buffer.fill(with: word)
-            return await self.cancelledWrite(channel, buffer, range)
+            return await self.write(channel, buffer, range, mayBeCancelled: true)
         }
         if Bool.random(using: &random) { await world.pause(Int.random(in: 1...30, using: &random), on: home) }
         task.cancel()
         let failure = await task.value
         learn(range, word, failure)
         return failure
-    }
-
-    private func cancelledWrite(
-        _ channel: BdevChannel, _ buffer: borrowing IOBuffer, _ range: Range<Int>
-    ) async -> BdevError.Code? {
-        let moment = world.moment
-        world.submitted.add(1, ordering: .relaxed)
-        defer { world.completed.add(1, ordering: .relaxed) }
-        do {
-            try await channel.write(from: buffer, at: offset(range))
-            return nil
-        } catch {
-            world.judge(error.code, since: moment, writeErrors + [.aborted], "\(name): cancelled write: \(error)")
-            return error.code
-        }
     }
 
     private func withDeadline(_ channel: BdevChannel, _ range: Range<Int>) async -> BdevError.Code? {
