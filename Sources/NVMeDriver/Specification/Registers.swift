@@ -36,8 +36,6 @@ public struct ControllerCapabilities: Hashable, Sendable {
     public var hasNVMCommandSet: Bool { rawValue >> 37 & 1 != 0 }
     /// CSS bit 6: one or more I/O command sets, told apart by the Identify command.
     public var hasCommandSets: Bool { rawValue >> 43 & 1 != 0 }
-    /// CSS bit 7: no I/O command set at all.
-    public var isAdministrativeOnly: Bool { rawValue >> 44 & 1 != 0 }
     /// MPSMIN and MPSMAX: sizes of memory pages, in bytes.
     public var pageByteCounts: ClosedRange<Int> {
         let least = 4096 << Int(rawValue >> 48 & 0xF)
