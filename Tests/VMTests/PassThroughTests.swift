@@ -340,31 +340,10 @@ extension GuestTests {
         let address = try Guest.address("faulty")
         try await withKernelDriver("faulty") { _, _ in
             try await withPassThrough("\(address)") { local, controller in
-                let pair = try await local.makeQueuePair(of: controller), commands = Commands()
-                pair.add(commands)
-                let namespace = try #require(await controller.namespaces.first)
-                var buffer = await local.buffer(byteCount: 4096)
-                buffer.fillPattern(1)
-                var given = 0, isAsked = false
-                for _ in 0..<3000 {
-                    if await controller.state != .ready { break }
-                    if commands.ended.count >= 32, !isAsked {
-                        isAsked = true
-                        // The kernel waits for commands; those of this reactor end meanwhile.
-                        try Guest.shell("echo 1 >/sys/bus/pci/devices/\(address)/remove &")
-                    }
-                    while given - commands.ended.count < 16 {
-                        let command = namespace.command(IOOpcode.write, at: UInt64(given % 4096), count: 8)
-                        if !pair.submit(command, data: buffer.memory, client: commands, token: UInt64(given)) { break }
-                        given += 1
-                    }
-                    try await local.sleep(for: .milliseconds(10))
+                _ = try await writeUntilRemoved(controller, on: local) {
+                    // The kernel waits for commands; those of this reactor end meanwhile.
+                    try Guest.shell("echo 1 >/sys/bus/pci/devices/\(address)/remove &")
                 }
-                #expect(await controller.state == .removed)
-                try await commands.wait(for: given, on: local)
-                #expect(given > 32)
-                pair.remove(commands)
-                await local.close(pair, of: controller)
             }
             for _ in 0..<100 where PCIFunction(address) != nil { try Guest.shell("sleep 0.1") }
             #expect(PCIFunction(address) == nil)
