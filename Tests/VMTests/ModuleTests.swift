@@ -36,17 +36,22 @@ extension GuestTests {
             + #""traddr": "\#(address)", "prchk_guard": \#(checks), "prchk_reftag": \#(checks)}}"#
     }
 
+    /// That the engine has one bdev, Nvme0n1, which passes the conformance suite.
+    func conformance(_ engine: BdevEngine) async throws {
+        await engine.waitForExamine()
+        #expect(await engine.list().map(\.name) == ["Nvme0n1"])
+        var suite = ConformanceSuite.Options()
+        suite.operationCount = 20
+        suite.workerCount = 4
+        try await ConformanceSuite(engine: engine, bdev: "Nvme0n1", options: suite).run()
+    }
+
     @Test(arguments: [
         "plain", "large", "separate", "protected1", "protected2", "protected3", "small", "single", "zoned",
     ])
     func `a bdev made by JSON passes the conformance suite`(drive: String) async throws {
         try await withEngine(drive, [Self.attach(drive)]) { engine, modules in
-            await engine.waitForExamine()
-            #expect(await engine.list().map(\.name) == ["Nvme0n1"])
-            var suite = ConformanceSuite.Options()
-            suite.operationCount = 20
-            suite.workerCount = 4
-            try await ConformanceSuite(engine: engine, bdev: "Nvme0n1", options: suite).run()
+            try await conformance(engine)
             #expect(try await modules.nvme.controllers().map(\.state) == ["enabled"])
         }
     }

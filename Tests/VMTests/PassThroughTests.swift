@@ -1,6 +1,5 @@
 import Bdev
 import BdevConfiguration
-import BdevConformance
 import Foundation
 import Logging
 import NVMeBdev
@@ -14,15 +13,6 @@ extension GuestTests {
     private func attach(_ address: String) -> String {
         #"{"method": "bdev_nvme_attach_controller", "params": {"name": "Nvme0", "trtype": "PCIe", "#
             + #""traddr": "\#(address)"}}"#
-    }
-
-    private func conformance(_ engine: BdevEngine) async throws {
-        await engine.waitForExamine()
-        #expect(await engine.list().map(\.name) == ["Nvme0n1"])
-        var suite = ConformanceSuite.Options()
-        suite.operationCount = 20
-        suite.workerCount = 4
-        try await ConformanceSuite(engine: engine, bdev: "Nvme0n1", options: suite).run()
     }
 
     /// Runs `body` with a controller reached through the kernel's driver.
