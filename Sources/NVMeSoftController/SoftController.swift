@@ -58,7 +58,7 @@ public final class SoftController: Sendable {
     ///
     /// - Throws: `ReactorError` (`resourceExhausted`) when there is no memory for its blocks.
     public init(_ options: Options, on local: isolated LocalReactor) throws(ReactorError) {
-        let engine = try SoftEngine(options, clock: local.loop.clock)
+        let engine = try SoftEngine(options, loop: local.loop)
         self.engine = ReactorConfined(engine)
         reactor = local.reactor
         self.options = options

@@ -44,6 +44,7 @@ final class SoftEngine {
     /// By group, as far as it is not optimized.
     var accesses: [UInt32: SoftController.Access] = [:]
     private var delayed: [Delayed] = []
+    private var alarm: SoftAlarm
     /// Where the host keeps shadow doorbells and their events.
     var shadows: (values: UInt64, events: UInt64)?
     /// Its own memory, and where the host has it lie.
@@ -73,9 +74,10 @@ final class SoftEngine {
     private static let adminAttributes = 0x24, adminSubmission = 0x28, adminCompletion = 0x30
     static let doorbells = 0x1000
 
-    init(_ options: SoftController.Options, clock: ReactorClock) throws(ReactorError) {
+    init(_ options: SoftController.Options, loop: ReactorLoop) throws(ReactorError) {
         self.options = options
-        self.clock = clock
+        clock = loop.clock
+        alarm = SoftAlarm(loop)
         faults = SoftFaults(seed: options.seed)
         let stride = 4 << options.doorbellStrideShift
         memory = try MemoryRegion(byteCount: Self.doorbells + 2 * stride * (options.queuePairLimit + 1))
@@ -125,6 +127,8 @@ final class SoftEngine {
             if endDelayed() { result = .busy }
             for id in submissions.keys.sorted() where work(id) { result = .busy }
         }
+        if let readyChange { alarm.set(at: readyChange.at) }
+        if let first = delayed.first { alarm.set(at: first.due) }
         return result
     }
 

@@ -30,9 +30,14 @@ final class World: @unchecked Sendable {
     private(set) var stepsSinceTimeMoved = 0
     /// Movements of time since a job or a message ran.
     private(set) var movesSinceJob = 0
+    /// Movements of time since a turn found work.
+    private var movesSinceWork = 0
 
-    /// How far time moves while reactors only poll, in ticks.
-    private static let pollInterval: UInt64 = 1000
+    /// How far time moves while reactors only poll, in ticks: at first.
+    private static let shortestPollInterval: UInt64 = 1000
+    /// It doubles after so many movements in which they found nothing, up to about a millisecond: a second of waiting
+    /// is not a million turns.
+    private static let movesBeforeLonger = 16, doublingLimit = 10
     /// Turns at one instant after which time moves although something is ready.
     private static let patience = 1000
 
@@ -99,7 +104,9 @@ final class World: @unchecked Sendable {
         set(index, .idle)
         let result = reactor.asCurrent { loop.turn() }
         switch result {
-        case .busy: set(index, .awake)
+        case .busy:
+            movesSinceWork = 0
+            set(index, .awake)
         case .pending: if conditions[index] == .idle { set(index, .polling) }
         case .idle: break
         }
@@ -125,14 +132,19 @@ final class World: @unchecked Sendable {
         var next = UInt64.max
         for reactor in reactors { next = min(next, reactor.loop.nextDeadline) }
         for ring in rings { if let ring { next = min(next, ring.nextDue) } }
-        if conditions.contains(.polling) { next = min(next, clock.now() + Self.pollInterval) }
+        if conditions.contains(.polling) { next = min(next, clock.now() + pollInterval) }
         return next
+    }
+
+    private var pollInterval: UInt64 {
+        Self.shortestPollInterval << UInt64(min(movesSinceWork / Self.movesBeforeLonger, Self.doublingLimit))
     }
 
     func moveTime(to instant: UInt64) {
         if instant > clock.now() { clock.advance(to: instant) }
         stepsSinceTimeMoved = 0
         movesSinceJob += 1
+        movesSinceWork += 1
         digest.add(0x7469_6D65)
         digest.add(instant)
         wakeAll()

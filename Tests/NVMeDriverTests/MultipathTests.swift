@@ -69,7 +69,7 @@ struct MultipathTests {
 
     @Test func `loses nothing when commands never end, and the controller is reset for it`() throws {
         var options = NVMeModule.Options()
-        options.commandTimeout = .milliseconds(500)
+        options.commandTimeout = .milliseconds(100)
         options.timeoutAction = .reset
         try simulateFleet(module: options) { local, fleet in
             try await fleet.attachAll()
@@ -80,7 +80,7 @@ struct MultipathTests {
             await fleet.softs[0].lose(IOOpcode.read, count: 3)
             await fleet.softs[0].lose(IOOpcode.write, count: 3)
             let before = load.operationCount
-            try await fleet.sleep(.seconds(2), on: local)
+            try await fleet.sleep(.milliseconds(400), on: local)
             try await fleet.wait("more load", on: local) { load.operationCount > before + 300 }
             #expect(await load.finish() == [], "seed \(fleet.seed)")
             await descriptor.close()

@@ -130,13 +130,15 @@ struct SimulationTests {
         #expect(fired.value == [5, 10, 11])
     }
 
-    @Test func `a poller that waits for something only polling finds lets time pass`() throws {
+    @Test func `a poller that only polling can serve lets time pass, in longer and longer steps`() throws {
         let simulation = Simulation(seed: 9)
         try simulation.run { here in
-            let poller = CountingPoller(pendingVisits: 100)
+            let poller = CountingPoller(pendingVisits: .max)
             here.add(poller)
-            await simulation.pause(.microseconds(200), on: here)
-            #expect(poller.visits >= 100)
+            await simulation.pause(.microseconds(15), on: here)
+            #expect(poller.visits >= 15)
+            await simulation.pause(.seconds(1), on: here)
+            #expect((1000...2000).contains(poller.visits))
             here.remove(poller)
         }
     }
