@@ -64,7 +64,7 @@ public struct ConformanceSuite: Sendable {
     /// - Throws: `ConformanceFailure`.
     public func run(_ name: String) async throws {
         guard let check = Check.all.first(where: { $0.name == name }) else {
-            throw ConformanceFailure(check: name, bdev: bdev, message: "there is no such check", seed: options.seed)
+            throw failure(of: name, "there is no such check")
         }
         try await run(check)
     }
@@ -79,22 +79,25 @@ public struct ConformanceSuite: Sendable {
         do {
             descriptor = try await open(mode: .readWrite)
         } catch {
-            throw ConformanceFailure(
-                check: check.name, bdev: bdev, message: "cannot be opened: \(error)", seed: options.seed)
+            throw failure(of: check.name, "cannot be opened: \(error)")
         }
-        let scene = Scene(suite: self, check: check.name, descriptor: descriptor)
         if check.isForZones != (descriptor.geometry.zones != nil) { return await descriptor.close() }
         do {
             if descriptor.geometry.byteCount < 4 << 20 {
-                throw scene.failure("the bdev is smaller than the 4 MiB this suite needs")
+                throw failure(of: check.name, "the bdev is smaller than the 4 MiB this suite needs")
             }
-            try await check.body(scene)
+            let pattern = try Pattern(seed: options.seed, blockByteCount: descriptor.blockByteCount)
+            try await check.body(Scene(suite: self, check: check.name, descriptor: descriptor, pattern: pattern))
             await descriptor.close()
         } catch {
             await descriptor.close()
             if error is ConformanceFailure { throw error }
-            throw scene.failure("\(error)")
+            throw failure(of: check.name, "\(error)")
         }
+    }
+
+    func failure(of check: String, _ message: String) -> ConformanceFailure {
+        ConformanceFailure(check: check, bdev: bdev, message: message, seed: options.seed)
     }
 }
 
@@ -127,16 +130,14 @@ struct Scene: Sendable {
     let suite: ConformanceSuite
     let check: String
     let descriptor: BdevDescriptor
+    let pattern: Pattern
 
     var reactor: Reactor { suite.reactors[0] }
     var keepsData: Bool { suite.options.keepsData }
     var blockByteCount: Int { descriptor.blockByteCount }
     var blockCount: UInt64 { descriptor.blockCount }
-    var pattern: Pattern { Pattern(seed: suite.options.seed, blockByteCount: blockByteCount) }
 
-    func failure(_ message: String) -> ConformanceFailure {
-        ConformanceFailure(check: check, bdev: suite.bdev, message: message, seed: suite.options.seed)
-    }
+    func failure(_ message: String) -> ConformanceFailure { suite.failure(of: check, message) }
 
     /// Blocks that hold at least this many bytes.
     func blocks(_ byteCount: Int) -> Int { (byteCount + blockByteCount - 1) / blockByteCount }

@@ -3,22 +3,39 @@ import Reactors
 
 /// Contents that tell where they belong: a block's bytes follow from the seed, its number and a version. Version 0 is
 /// all zeros.
+///
+/// A block is a stretch of noise with a word of its own at either end. The noise is made once, and from there on
+/// copied: in debug builds and under sanitizers most of the time would otherwise go into making it word by word.
 struct Pattern: Sendable {
-    let seed: UInt64
-    let blockByteCount: Int
+    private let seed: UInt64
+    private let blockByteCount: Int
+    /// Blocks begin at different places of it.
+    private let noise: MemoryRegion
+    private static let placeCount = 512
 
-    func fill(_ buffer: inout IOBuffer, from start: UInt64, version: UInt64) {
-        let count = buffer.byteCount / blockByteCount
-        for index in 0..<count { fill(&buffer, index, block: start + UInt64(index), version) }
+    init(seed: UInt64, blockByteCount: Int) throws(ReactorError) {
+        self.seed = seed
+        self.blockByteCount = blockByteCount
+        noise = try MemoryRegion(byteCount: blockByteCount + 8 * Self.placeCount)
+        var generator = SeededGenerator(seed: seed)
+        let memory = noise.memory(from: 0, count: noise.byteCount)
+        for offset in stride(from: 0, to: noise.byteCount, by: 8) { memory.store(generator.next(), at: offset) }
     }
 
-    private func fill(_ buffer: inout IOBuffer, _ index: Int, block: UInt64, _ version: UInt64) {
-        var generator = SeededGenerator(seed: seed ^ (block &* 0x9E37_79B9_7F4A_7C15) ^ (version << 48))
-        var bytes = buffer.mutableBytes
-        let start = index * blockByteCount
-        for offset in stride(from: start, to: start + blockByteCount, by: 8) {
-            bytes.storeBytes(of: version == 0 ? 0 : generator.next(), toByteOffset: offset, as: UInt64.self)
+    func fill(_ buffer: inout IOBuffer, from start: UInt64, version: UInt64) {
+        if version == 0 { return buffer.fill(with: 0) }
+        for index in 0..<(buffer.byteCount / blockByteCount) {
+            let memory = buffer.memory.slice(from: index * blockByteCount, count: blockByteCount)
+            fill(memory, block: start + UInt64(index), version)
         }
+    }
+
+    private func fill(_ memory: IOMemory, block: UInt64, _ version: UInt64) {
+        var generator = SeededGenerator(seed: seed ^ (block &* 0x9E37_79B9_7F4A_7C15) ^ (version << 48))
+        let place = 8 * Int(generator.next() % UInt64(Self.placeCount))
+        memory.copy(from: noise.memory(from: place, count: blockByteCount))
+        memory.store(generator.next(), at: 0)
+        memory.store(generator.next(), at: blockByteCount - 8)
     }
 
     /// The first block of `buffer` that is not what `expected` holds.

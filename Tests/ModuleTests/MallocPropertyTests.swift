@@ -40,12 +40,9 @@ private struct DiskModel {
     /// A block of random bytes that may be written at `number`.
     func random(_ number: Int, _ random: inout SeededRandom) -> Block {
         func bytes(_ count: Int) -> [UInt8] {
-            var bytes: [UInt8] = []
-            while bytes.count < count {
-                let word = random.next()
-                bytes += (0..<8).map { UInt8(truncatingIfNeeded: word >> ($0 * 8)) }
-            }
-            return bytes
+            let words = (0..<(count + 7) / 8).map { _ in random.next() }
+            // SAFETY: a copy of its bytes.
+            return unsafe words.withUnsafeBytes { unsafe Array($0.prefix(count)) }
         }
         return protected(
             Block(
