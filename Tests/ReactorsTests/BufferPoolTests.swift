@@ -137,10 +137,11 @@ import Testing
             await local.yield()
             // The reactor hears of them in its next turn only; what is dropped here looks for who waits before that.
             let isDropped = Atomic(false)
-            Task.detached {
+            let thread = BackgroundThread {
                 for box in small { box.drop() }
                 isDropped.store(true, ordering: .releasing)
             }
+            defer { thread.join() }
             while !isDropped.load(ordering: .acquiring) {}
             large.drop()
             #expect(await waiting.value == 4096)
