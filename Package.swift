@@ -237,6 +237,11 @@ let package = Package(
     targets: libraries + examples + tests
 )
 
+// TEST_TARGETS="BdevTests ModuleTests": nothing is built for tests but these, of those that do not run the examples.
+if let wanted = Context.environment["TEST_TARGETS"]?.split(separator: " ").map(String.init) {
+    package.targets.removeAll { $0.type == .executable || $0.type == .test && !wanted.contains($0.name) }
+}
+
 for target in package.targets where target.type != .system {
     target.swiftSettings = [
         .swiftLanguageMode(.v6),
