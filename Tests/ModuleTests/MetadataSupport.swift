@@ -59,7 +59,8 @@ extension IOBuffer {
     /// Puts `bytes` at the start.
     mutating func store(_ bytes: [UInt8]) {
         precondition(bytes.count <= byteCount, "more bytes than the buffer has room for")
-        // SAFETY: the bound is checked, and the buffer is exclusively ours. Byte by byte it takes seconds in debug builds.
+        // SAFETY: the bound is checked, and the buffer is exclusively ours. Byte by byte it takes seconds in debug
+        // builds.
         unsafe bytes.withUnsafeBytes { source in
             guard let start = source.baseAddress else { return }
             unsafe memory.base.copyMemory(from: start, byteCount: source.count)
