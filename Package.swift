@@ -133,6 +133,9 @@ let tests: [Target] = [
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
     .target(name: "CMallocCount", path: "Tests/CMallocCount"),
+    .target(
+        name: "TestSupport", dependencies: [.product(name: "Logging", package: "swift-log")],
+        path: "Tests/TestSupport"),
     .testTarget(
         name: "BdevTests",
         dependencies: [
@@ -167,9 +170,8 @@ let tests: [Target] = [
     .testTarget(
         name: "VMTests",
         dependencies: [
-            "Bdev", "BdevConfiguration", "BdevConformance", "NVMeBdev", "NVMeDriver", "Reactors", "hello-nvme",
-            "numa-pinning", "nvme-identify", "nvme-perf",
-            .product(name: "Logging", package: "swift-log"),
+            "Bdev", "BdevConfiguration", "BdevConformance", "NVMeBdev", "NVMeDriver", "Reactors", "TestSupport",
+            "hello-nvme", "numa-pinning", "nvme-identify", "nvme-perf",
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
     .testTarget(
@@ -190,7 +192,7 @@ let tests: [Target] = [
         name: "ModuleTests",
         dependencies: [
             "Bdev", "BdevConformance", "CMallocCount", "DelayBdev", "ErrorBdev", "LogBdev", "MallocBdev", "NullBdev",
-            "PassthruBdev", "Reactors", "SimulatedReactors", "SplitBdev", "UringBdev", "ZoneBlockBdev",
+            "PassthruBdev", "Reactors", "SimulatedReactors", "SplitBdev", "TestSupport", "UringBdev", "ZoneBlockBdev",
             .product(name: "SystemPackage", package: "swift-system"),
         ]),
 ]

@@ -3,6 +3,7 @@ import BdevConformance
 import MallocBdev
 import NullBdev
 import Reactors
+import TestSupport
 import Testing
 import UringBdev
 

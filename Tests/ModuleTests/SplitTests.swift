@@ -2,6 +2,7 @@ import Bdev
 import Reactors
 import SimulatedReactors
 import SplitBdev
+import TestSupport
 import Testing
 
 @Suite("Split, and partitions of any kind")

@@ -2,11 +2,11 @@ import Bdev
 import BdevConformance
 import DelayBdev
 import ErrorBdev
-import Logging
 import PassthruBdev
 import Reactors
 import SimulatedReactors
 import SplitBdev
+import TestSupport
 import Testing
 
 /// Simulates `body` with an engine that has the virtual modules and disks of the test's own, stops the engine, and
@@ -40,7 +40,7 @@ final class Stage: Sendable {
         self.simulation = simulation
         engine = BdevEngine(reactors: simulation.reactors)
         let notices = notices
-        split = SplitModule(logger: Logger(label: "test") { _ in NoticeHandler(notices: notices) })
+        split = SplitModule(logger: notices.logger)
     }
 
     /// Starts `body` in a task that stays in the simulation.

@@ -2,7 +2,6 @@ import Bdev
 import DelayBdev
 import ErrorBdev
 import Glibc
-import Logging
 import MallocBdev
 import NullBdev
 import PassthruBdev
@@ -10,6 +9,7 @@ import Reactors
 import SplitBdev
 import Synchronization
 import SystemPackage
+import TestSupport
 import Testing
 import UringBdev
 
@@ -35,7 +35,7 @@ final class Bench: Sendable {
         engine = BdevEngine(group: group)
         let notices = Notices()
         self.notices = notices
-        uring = UringModule(logger: Logger(label: "test") { _ in NoticeHandler(notices: notices) })
+        uring = UringModule(logger: notices.logger)
         try await engine.start([null, malloc, uring, passthru, split, delay, error])
     }
 
@@ -96,26 +96,6 @@ func expect(
         Issue.record("thrown was \(error) instead of \(code)", sourceLocation: location)
     }
     return ""
-}
-
-/// What modules say at notice.
-final class Notices: Sendable {
-    private let lines = Mutex<[String]>([])
-    var all: [String] { lines.withLock { $0 } }
-    func add(_ line: String) { lines.withLock { $0.append(line) } }
-}
-
-struct NoticeHandler: LogHandler {
-    let notices: Notices
-    var logLevel = Logger.Level.notice
-    var metadata: Logger.Metadata = [:]
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { metadata[key] }
-        set { metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) { notices.add("\(event.message)") }
 }
 
 /// A path of its own, whose file is removed at the end.

@@ -2,6 +2,7 @@ import Bdev
 import Glibc
 import Reactors
 import SystemPackage
+import TestSupport
 import Testing
 import UringBdev
 

@@ -46,36 +46,50 @@ struct SteadyStateTests {
         }
     }
 
+    /// Allocations while commands are given, and while their ends are taken, in all rounds but the first. `submit`
+    /// gives 32 of them.
+    private func allocations(
+        of pair: NVMeQueuePair, _ client: Counter, on local: isolated LocalReactor, submit: (_ round: Int) -> Void
+    ) async -> (given: UInt, ended: UInt) {
+        var allocated: (given: UInt, ended: UInt) = (0, 0)
+        for round in 0...Self.roundCount {
+            malloc_count_begin()
+            submit(round)
+            _ = pair.poll()
+            let given = malloc_count_end()
+            // The controller, which allocates, has its turn here.
+            await local.yield()
+            malloc_count_begin()
+            _ = pair.poll()
+            let ended = malloc_count_end()
+            #expect(client.ended == 32 * (round + 1))
+            if round > 0 {
+                allocated.given += given
+                allocated.ended += ended
+            }
+        }
+        return allocated
+    }
+
+    private static let roundCount = 39
+    private static let commandCount = UInt(roundCount * 32)
+
     @Test(.enabled(if: malloc_count_is_possible(), "a sanitizer has an allocator of its own"))
     func `a command allocates nothing, but for one allocation on each way without the optimizer`() throws {
         try withPair(entryCount: 64) { local, pair in
             let client = Counter()
             pair.add(client)
             let buffer = await local.buffer(byteCount: 32 * 4096)
-            var allocated: (given: UInt, ended: UInt) = (0, 0)
-            for round in 0..<40 {
-                malloc_count_begin()
+            let memory = buffer.memory
+            let allocated = await allocations(of: pair, client, on: local) { _ in
                 for index in 0..<32 {
                     pair.submit(
-                        read(index), data: buffer.memory.slice(from: index * 4096, count: 4096), client: client,
+                        read(index), data: memory.slice(from: index * 4096, count: 4096), client: client,
                         token: UInt64(index))
                 }
-                _ = pair.poll()
-                let given = malloc_count_end()
-                // The controller, which allocates, has its turn here.
-                await local.yield()
-                malloc_count_begin()
-                _ = pair.poll()
-                let ended = malloc_count_end()
-                #expect(client.ended == 32 * (round + 1))
-                if round > 0 {
-                    allocated.given += given
-                    allocated.ended += ended
-                }
             }
-            let commands: UInt = 39 * 32
-            #expect(allocated.given <= Self.unoptimized * commands)
-            #expect(allocated.ended <= Self.unoptimized * commands)
+            #expect(allocated.given <= Self.unoptimized * Self.commandCount)
+            #expect(allocated.ended <= Self.unoptimized * Self.commandCount)
             pair.remove(client)
         }
     }
@@ -88,34 +102,20 @@ struct SteadyStateTests {
             let buffer = await local.buffer(byteCount: 4096)
             buffer.memory.zero()
             let data = [buffer.memory.slice(from: 0, count: 512)]
-            var allocated: (given: UInt, ended: UInt) = (0, 0)
-            for round in 0..<40 {
+            let allocated = await allocations(of: pair, client, on: local) { round in
                 var compare = read(round * 16)
                 compare.opcode = IOOpcode.compare
                 compare.cdw12 = 0
                 var write = compare
                 write.opcode = IOOpcode.write
-                malloc_count_begin()
                 for index in 0..<16 {
                     pair.submitFused(
                         compare, segments: data, then: write, segments: data, client: client, token: UInt64(index))
                 }
-                _ = pair.poll()
-                let given = malloc_count_end()
-                await local.yield()
-                malloc_count_begin()
-                _ = pair.poll()
-                let ended = malloc_count_end()
-                #expect(client.ended == 32 * (round + 1))
-                if round > 0 {
-                    allocated.given += given
-                    allocated.ended += ended
-                }
             }
             // Without the optimizer a list of stretches is one more.
-            let commands: UInt = 39 * 32
-            #expect(allocated.given <= 2 * Self.unoptimized * commands)
-            #expect(allocated.ended <= Self.unoptimized * commands)
+            #expect(allocated.given <= 2 * Self.unoptimized * Self.commandCount)
+            #expect(allocated.ended <= Self.unoptimized * Self.commandCount)
             pair.remove(client)
         }
     }

@@ -1,11 +1,11 @@
 import Bdev
 import BdevConfiguration
 import Foundation
-import Logging
 import NVMeBdev
 import NVMeDriver
 import Reactors
 import Synchronization
+import TestSupport
 import Testing
 
 /// The kernel's driver keeps the drives.
@@ -41,7 +41,7 @@ extension GuestTests {
         let call = try attach("\(Guest.address(drive))")
         try await withKernelDriver(drive) { _, _ in
             let notices = Notices()
-            let module = NVMeModule(logger: Logger(label: "test") { _ in NoticeHandler(notices: notices) })
+            let module = NVMeModule(logger: notices.logger)
             try await withEngine(drive, [call], nvme: module) { engine, modules in
                 try await conformance(engine)
                 let controller = try #require(try await modules.nvme.controllers().first)
@@ -271,7 +271,7 @@ extension GuestTests {
             try #require(Guest.shell("mkfs.ext4 -q \(device) && mkdir -p /mnt && mount \(device) /mnt").status == 0)
             let notices = Notices()
             var options = NVMeController.Options()
-            options.logger = Logger(label: "test") { _ in NoticeHandler(notices: notices) }
+            options.logger = notices.logger
             try await withPassThrough("\(address)", options: options) { local, controller in
                 let pair = try await local.makeQueuePair(of: controller)
                 let namespace = try #require(await controller.namespaces.first)
@@ -362,24 +362,4 @@ extension GuestTests {
             #expect((controller["access"] as? String)?.hasPrefix("pass-through, since a device") == true)
         }
     }
-}
-
-/// What is told at notice and above.
-final class Notices: Sendable {
-    private let lines = Mutex<[String]>([])
-    var all: [String] { lines.withLock { $0 } }
-    func add(_ line: String) { lines.withLock { $0.append(line) } }
-}
-
-struct NoticeHandler: LogHandler {
-    let notices: Notices
-    var logLevel = Logger.Level.notice
-    var metadata: Logger.Metadata = [:]
-
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-        get { metadata[key] }
-        set { metadata[key] = newValue }
-    }
-
-    func log(event: LogEvent) { notices.add("\(event.message)") }
 }
