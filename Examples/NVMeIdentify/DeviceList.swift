@@ -7,7 +7,7 @@ import ToolSupport
 struct DeviceList {
     private struct Row {
         let function: PCIFunction
-        /// nil: the driver can attach to it.
+        /// nil: the driver can attach to it directly.
         let obstacle: String?
     }
 
@@ -40,7 +40,8 @@ struct DeviceList {
 
     var text: String {
         if rows.isEmpty { return "There is no NVMe controller on the PCI bus. --soft shows one in this process.\n" }
-        let lines = [["Address", "Device", "Node", "Driver", "Group", "Block devices", "Usable"]] + rows.map(cells)
+        let titles = ["Address", "Device", "Node", "Driver", "Group", "Block devices", "Usable directly"]
+        let lines = [titles] + rows.map(cells)
         let widths = lines[0].indices.map { column in lines.map { $0[column].count }.max() ?? 0 }
         return lines.map { line in
             let padded = zip(line, widths).map { $0.rightPadded($1) }.joined(separator: "  ")
