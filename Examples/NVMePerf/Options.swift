@@ -72,6 +72,10 @@ struct Options: ParsableCommand {
         name: .customLong("no-shadow-doorbells"),
         help: "Store to the doorbells themselves, though the controller offers words of memory in their place.")
     var avoidsShadowDoorbells = false
+    @Flag(
+        name: .customLong("allow-no-iommu"),
+        help: "UNSAFE: take devices that no IOMMU looks after, too. Wants root, and hugepages (vm.nr_hugepages).")
+    var allowsNoIOMMU = false
     @Flag(name: .customLong("fua"), help: "Force unit access.")
     var forcesUnitAccess = false
     @Flag(name: .customLong("disable-cpumask-locks"), help: "Share cores with other instances.")
@@ -160,6 +164,7 @@ extension Options {
         plan.sharesCores = sharesCores
         plan.usesInterrupts = usesInterrupts
         plan.usesShadowDoorbells = !avoidsShadowDoorbells
+        plan.allowsNoIOMMU = allowsNoIOMMU
         plan.forcesUnitAccess = forcesUnitAccess
         if usesBdevs, forcesUnitAccess {
             throw UsageError("--fua is not offered with --bdev: a bdev is flushed instead; leave one out")

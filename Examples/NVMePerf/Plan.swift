@@ -35,6 +35,7 @@ struct Plan: Sendable {
     var queueEntryCount: Int?
     var usesInterrupts = false
     var usesShadowDoorbells = true
+    var allowsNoIOMMU = false
     var forcesUnitAccess = false
     var usesBdevs = false
     /// After how many failures one more is printed; nil: the first one ends the run.

@@ -34,6 +34,7 @@ struct Run {
         let targets = try self.targets()
         var reactorOptions = ReactorOptions()
         reactorOptions.locksCores = !plan.sharesCores
+        if plan.allowsNoIOMMU { reactorOptions.memory.pages = .huge }
         // The kernel wakes who sleeps; nothing is gained by spinning on its queue.
         if !files.isEmpty { reactorOptions.idlePolicy = .adaptive(spin: .zero) }
         reactorOptions.ring.completionEntries = max(2048, Self.powerOfTwo(plan.depth * (files.count + 1)))
@@ -71,7 +72,9 @@ struct Run {
         var options = NVMeController.Options()
         let depth = (plan.depth + plan.queuePairCount - 1) / plan.queuePairCount
         options.queueEntryCount = plan.queueEntryCount ?? max(256, depth + 1)
-        options.requestCount = max(512, depth)
+        // The memory of a queue pair fits into one hugepage then, if the depth allows.
+        options.requestCount = max(plan.allowsNoIOMMU ? 256 : 512, depth)
+        options.allowsNoIOMMU = plan.allowsNoIOMMU
         options.usesInterrupts = plan.usesInterrupts
         options.usesShadowDoorbells = plan.usesShadowDoorbells
         options.logger = Logger(label: "nvme-perf") { _ in NoticeHandler() }

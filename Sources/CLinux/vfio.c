@@ -31,6 +31,32 @@ int clinux_vfio_join(int group, int container) { return outcome(ioctl(group, VFI
 
 int clinux_vfio_set_iommu(int container) { return outcome(ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)); }
 
+int clinux_vfio_set_no_iommu(int container) { return outcome(ioctl(container, VFIO_SET_IOMMU, VFIO_NOIOMMU_IOMMU)); }
+
+int clinux_physical_address(const void *base, uint64_t byte_count, uint64_t *address) {
+    int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    if (map < 0) return -errno;
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    int result = 0;
+    for (uint64_t offset = 0; result == 0 && offset < byte_count; offset += page) {
+        // What nobody has touched yet is nowhere.
+        (void)*((const volatile char *)base + offset);
+        uint64_t entry = 0, number = ((uintptr_t)base + offset) / page;
+        if (pread(map, &entry, sizeof entry, (off_t)(number * sizeof entry)) != sizeof entry) {
+            result = -EIO;
+            break;
+        }
+        // Bit 63: it is in memory. Bits 54 to 0: its number, 0 for who may not see it.
+        const uint64_t found = (entry & ((UINT64_C(1) << 55) - 1)) * page;
+        if (entry >> 63 == 0) result = -EFAULT;
+        else if (found == 0) result = -EPERM;
+        else if (offset == 0) *address = found;
+        else if (found != *address + offset) result = -EXDEV;
+    }
+    close(map);
+    return result;
+}
+
 // MARK: The IOMMU
 
 static void copy_ranges(const struct vfio_iommu_type1_info *answer, size_t size, struct clinux_iommu_info *info) {

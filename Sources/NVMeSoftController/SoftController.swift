@@ -32,8 +32,12 @@ public final class SoftController: Sendable {
         public var doorbellStrideShift = 0
         /// Whether it takes shadow doorbells. It sleeps then until a doorbell's register is stored to.
         public var hasDoorbellBuffers = false
-        /// Bytes of its own memory, for submission queues; a multiple of 4,096. 0: it has none.
+        /// Bytes of its own memory, for submission queues and data; a multiple of 4,096. 0: it has none.
         public var memoryBufferByteCount = 0
+        /// What its persistent memory holds, whole pages of 4,096 bytes. Empty: it has none.
+        public var persistentMemory: [UInt8] = []
+        /// What the status of that shows besides being ready (PMRSTS).
+        public var persistentMemoryStatus: UInt32 = 0
         /// KAS, in units of 100 ms: it breaks down when it has no sign of life for as long as the host has set; 0: it
         /// has no timer.
         public var keepAliveGranularity: UInt16 = 0
@@ -70,8 +74,7 @@ public final class SoftController: Sendable {
         on reactor: Reactor, options: NVMeController.Options = .init()
     ) async throws(NVMeError) -> NVMeController {
         // What one attachment could reach is closed with it.
-        let buffer = engine.value.buffer.map { MMIO($0) }
-        let transport = SoftTransport(self.options, engine.value.registers, engine.value.mapper, buffer)
+        let transport = SoftTransport(self.options, engine.value)
         return try await NVMeController.attach(transport, on: reactor, options: options)
     }
 
@@ -108,21 +111,25 @@ final class SoftTransport: ControllerTransport {
     let domain: DMADomain
     let vectorCount = 0
     let isRemoved = false
-    private let buffer: MMIO?
+    /// By base address register.
+    private let memories: [Int: MemoryRegion]
 
-    init(_ options: SoftController.Options, _ registers: MMIO, _ mapper: SoftMapper, _ buffer: MMIO?) {
+    init(_ options: SoftController.Options, _ engine: SoftEngine) {
         name = options.name
-        self.buffer = buffer
-        self.registers = registers
+        var memories: [Int: MemoryRegion] = [:]
+        memories[SoftEngine.bufferRegister] = engine.buffer
+        memories[SoftEngine.persistentRegister] = engine.persistent
+        self.memories = memories
+        registers = engine.registers
         // Not where this process has its memory, and with a hole, as real machines have them.
-        domain = DMADomain(mapper, usable: [0...0xFEDF_FFFF, 0xFEF0_0000...0x7F_FFFF_FFFF], granule: 4096)
+        domain = DMADomain(engine.mapper, usable: [0...0xFEDF_FFFF, 0xFEF0_0000...0x7F_FFFF_FFFF], granule: 4096)
     }
 
     func enableInterrupts(count: Int) throws(NVMeError) -> [FileDescriptor] {
         throw NVMeError(.notSupported, device: name, "a soft controller has no interrupts")
     }
 
-    func baseAddressRegister(_ number: Int) -> MMIO? { number == 2 ? buffer : nil }
+    func baseAddressRegister(_ number: Int) -> MMIO? { memories[number].map { MMIO($0) } }
 
     func resetFunction() throws(NVMeError) {
         throw NVMeError(.notSupported, device: name, "a soft controller has no PCI function")

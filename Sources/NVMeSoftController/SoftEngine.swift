@@ -50,6 +50,8 @@ final class SoftEngine {
     /// Its own memory, and where the host has it lie.
     let buffer: MemoryRegion?
     var bufferStart: IOVA?
+    /// Its persistent memory.
+    let persistent: MemoryRegion?
     var firmware = SoftFirmware()
     /// What the log page of self-tests says: which is under way.
     var selfTest: UInt8 = 0
@@ -85,6 +87,7 @@ final class SoftEngine {
         let count = options.memoryBufferByteCount
         precondition(count % 4096 == 0, "a controller's memory has whole pages")
         buffer = count > 0 ? try MemoryRegion(byteCount: count) : nil
+        persistent = try Self.makePersistentMemory(options.persistentMemory)
         for (index, each) in options.namespaces.enumerated() {
             let id = UInt32(index + 1)
             namespaces[id] = try SoftNamespace(id: id, each)
@@ -93,6 +96,7 @@ final class SoftEngine {
         capabilities |= UInt64(options.doorbellStrideShift) << 32 | 1 << 37
         if options.resetsSubsystem { capabilities |= 1 << 36 }
         if count > 0 { capabilities |= 1 << 57 }
+        if persistent != nil { capabilities |= 1 << 56 }
         capabilityBits = capabilities
         noticeCommandSets()
     }
@@ -117,6 +121,7 @@ final class SoftEngine {
         var result = PollResult.idle
         if options.resetsSubsystem, registers.load32(Self.subsystemReset) == Self.resetKey { resetSubsystem() }
         followConfiguration()
+        followPersistentMemory()
         if let change = readyChange {
             result = .pending
             if clock.now() >= change.at { becomeReady(change.to) }

@@ -104,6 +104,22 @@ extension GuestTests {
         }
     }
 
+    @Test func `what a reset of the subsystem takes from a function is given back to it`() async throws {
+        let address = try Guest.address("plain")
+        try await onReactor { local, _ in
+            let transport = try VFIOTransport(address)
+            let events = try transport.enableInterrupts(count: 2)
+            try transport.hideRegisters()
+            try transport.restoreFunction()
+            #expect(transport.registers.load32(0x1C) != .max)
+            #expect(!transport.isRemoved)
+            let controller = try await NVMeController.attach(transport, on: local.reactor)
+            #expect(try events[0].counter() > 0)
+            try await exercise(controller, on: local.reactor, seed: 5)
+            await controller.detach()
+        }
+    }
+
     @Test func `registers that do not answer read as ones, and the controller is removed`() async throws {
         let address = try Guest.address("plain")
         try await onReactor { local, _ in
@@ -144,9 +160,9 @@ extension GuestTests {
 
     @Test func `commands in the controller memory buffer are found there, after a reset too`() async throws {
         var options = NVMeController.Options()
-        options.usesControllerMemory = true
+        options.controllerMemory = [.submissionQueues]
         try await withController("buffered", options: options) { local, controller in
-            #expect(await controller.usesControllerMemory)
+            #expect(await controller.controllerMemoryUse == [.submissionQueues])
             let pair = try await local.makeQueuePair(of: controller)
             let namespace = try #require(await controller.namespaces.first)
             var buffer = await local.buffer(byteCount: 65_536)
@@ -161,6 +177,56 @@ extension GuestTests {
                 if round == 1 { try await controller.reset() }
             }
             await local.close(pair, of: controller)
+        }
+    }
+
+    @Test func `data in the controller memory buffer is found there, and comes from another controller`() async throws {
+        var options = NVMeController.Options()
+        options.controllerMemory = [.data]
+        try await withController("buffered", options: options) { local, controller in
+            let buffers = try await controller.makeBuffers(byteCount: 65_536, count: 2, for: local.reactor)
+            let pair = try await local.makeQueuePair(of: controller)
+            let namespace = try #require(await controller.namespaces.first)
+            var own = buffers.allocate(on: local)!, other = buffers.allocate(on: local)!
+            var host = await local.buffer(byteCount: 65_536)
+            own.fillPattern(1)
+            try await pair.write(namespace, at: 128, from: own)
+            try await pair.read(namespace, at: 128, into: &host)
+            #expect(host.copied() == own.copied())
+            other.fill(with: 0)
+            try await pair.read(namespace, at: 128, into: &other)
+            #expect(other.copied() == own.copied())
+
+            let source = try await NVMeController.attach(pciAddress: Guest.address("plain"), on: local.reactor)
+            let from = try await local.makeQueuePair(of: source)
+            let away = try #require(await source.namespaces.first)
+            host.fillPattern(2)
+            try await from.write(away, at: 64, from: host)
+            try await from.read(away, at: 64, into: &own)
+            try await pair.write(namespace, at: 256, from: own)
+            var found = await local.buffer(byteCount: 65_536)
+            try await pair.read(namespace, at: 256, into: &found)
+            #expect(found.copied() == host.copied())
+            await local.close(from, of: source)
+            await source.detach()
+            await local.close(pair, of: controller)
+        }
+        #expect(try Guest.faults(of: "plain").isEmpty)
+    }
+
+    @Test func `persistent memory shows what lies there`() async throws {
+        try await onReactor { local, _ in
+            let transport = try VFIOTransport(try Guest.address("large"))
+            let controller = try await NVMeController.attach(transport, on: local.reactor)
+            let memory = try await controller.persistentMemory()
+            #expect(memory.byteCount == 16 << 20)
+            let register = try #require(transport.baseAddressRegister(4))
+            register.store32(0x5EED_1234, 0x8000)
+            var buffer = await local.buffer(byteCount: 8192)
+            memory.read(from: 0x7000, into: &buffer)
+            #expect(buffer.load(UInt32.self, at: 0x1000) == 0x5EED_1234)
+            #expect(buffer.load(UInt32.self, at: 0) == 0)
+            await controller.detach()
         }
     }
 

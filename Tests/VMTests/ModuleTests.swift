@@ -29,21 +29,21 @@ func withEngine(
     #expect(try Guest.faults(of: drive).count == before)
 }
 
+/// That the engine has one bdev, Nvme0n1, which passes the conformance suite.
+func conformance(_ engine: BdevEngine) async throws {
+    await engine.waitForExamine()
+    #expect(await engine.list().map(\.name) == ["Nvme0n1"])
+    var suite = ConformanceSuite.Options()
+    suite.operationCount = 20
+    suite.workerCount = 4
+    try await ConformanceSuite(engine: engine, bdev: "Nvme0n1", options: suite).run()
+}
+
 extension GuestTests {
     private static func attach(_ drive: String, checks: Bool = false) throws -> String {
         let address = try Guest.address(drive)
         return #"{"method": "bdev_nvme_attach_controller", "params": {"name": "Nvme0", "trtype": "PCIe", "#
             + #""traddr": "\#(address)", "prchk_guard": \#(checks), "prchk_reftag": \#(checks)}}"#
-    }
-
-    /// That the engine has one bdev, Nvme0n1, which passes the conformance suite.
-    func conformance(_ engine: BdevEngine) async throws {
-        await engine.waitForExamine()
-        #expect(await engine.list().map(\.name) == ["Nvme0n1"])
-        var suite = ConformanceSuite.Options()
-        suite.operationCount = 20
-        suite.workerCount = 4
-        try await ConformanceSuite(engine: engine, bdev: "Nvme0n1", options: suite).run()
     }
 
     @Test(arguments: [

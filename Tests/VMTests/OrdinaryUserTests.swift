@@ -6,7 +6,8 @@ import Testing
 /// Run a second time for these, as a user without rights who was given the group of the drive "plain".
 @Suite(
     "As an ordinary user in the guest", .serialized,
-    .enabled(if: Guest.isOrdinaryUser, "these need real controllers: run `make vm-test`"))
+    .enabled(
+        if: Guest.drives["plain"] != nil && Guest.isOrdinaryUser, "these need real controllers: run `make vm-test`"))
 struct OrdinaryUserTests {
     @Test func `a controller whose group one owns works`() async throws {
         #expect(geteuid() != 0)

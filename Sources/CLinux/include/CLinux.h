@@ -20,5 +20,6 @@
 #include "clinux_crc.h"
 #include "clinux_mmio.h"
 #include "clinux_vfio.h"
+#include "clinux_iommufd.h"
 
 #endif

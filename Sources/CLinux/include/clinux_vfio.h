@@ -19,6 +19,11 @@ int clinux_vfio_group_is_viable(int group);
 int clinux_vfio_join(int group, int container);
 /// VFIO_SET_IOMMU: after the first group has joined.
 int clinux_vfio_set_iommu(int container);
+/// The same for a group without an IOMMU: devices take physical addresses.
+int clinux_vfio_set_no_iommu(int container);
+/// Where the physical memory of `base` begins, which must be in one piece of `byte_count` bytes: -EXDEV when it is not.
+/// Wants root. proc(5), pagemap.
+int clinux_physical_address(const void *_Nonnull base, uint64_t byte_count, uint64_t *_Nonnull address);
 
 // MARK: The IOMMU
 

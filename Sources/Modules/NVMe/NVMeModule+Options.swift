@@ -22,6 +22,8 @@ extension NVMeModule {
         public var pathPolicy = PathPolicy.activePassive
         /// Whether the I/O of each path is counted.
         public var countsPathIO = false
+        /// Whether controllers are attached that no IOMMU looks after. **Unsafe**: see the driver's own option.
+        public var allowsNoIOMMU = false
 
         public init() {}
 

@@ -196,6 +196,7 @@ public final class NVMeModule: BdevModule {
         result.adminTimeout = own.adminTimeout
         result.timeoutAction = own.timeoutAction
         result.requestCount = own.requestCount
+        result.allowsNoIOMMU = own.allowsNoIOMMU
         result.queuePairCount = attach.queuePairCount ?? result.queuePairCount
         result.logger = logger
         return result

@@ -85,7 +85,9 @@ extension NVMeController {
         while true {
             let status = ControllerStatus(rawValue: registers.load32(RegisterOffset.status))
             let configuration = ControllerConfiguration(rawValue: registers.load32(RegisterOffset.configuration))
-            if !status.isGone, !status.isReady, !configuration.isEnabled { return }
+            if !status.isGone, !status.isReady, !configuration.isEnabled { return try transport.restoreFunction() }
+            // It may have forgotten where its registers are.
+            if status.isGone, !transport.isRemoved { try? transport.restoreFunction() }
             if transport.isRemoved || clock.now() > deadline {
                 let isGone = status.isGone || transport.isRemoved
                 throw NVMeError(

@@ -35,9 +35,12 @@ public actor NVMeController {
         public var keepAliveTimeout = Duration.seconds(10)
         /// Whether doorbells in memory are used where the controller has them: emulated ones do, and save most exits.
         public var usesShadowDoorbells = true
-        /// Whether submission queues lie in the controller's own memory where it has some for them (CMB): it fetches no
-        /// commands then, and each is stored through the bus instead, some 64 bytes at a time.
-        public var usesControllerMemory = false
+        /// What lies in the controller's own memory, where it has some for that (CMB).
+        public var controllerMemory: ControllerMemoryUse = []
+        /// Whether a controller is taken that no IOMMU looks after. **Unsafe**: a fault of the device or of this driver
+        /// may then overwrite any memory of the machine. Wants root, the kernel's `enable_unsafe_noiommu_mode`, and
+        /// hugepages for the reactors' memory.
+        public var allowsNoIOMMU = false
         public var logger = Logger(label: "swift-bdev.nvme")
 
         public init() {}

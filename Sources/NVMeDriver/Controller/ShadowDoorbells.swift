@@ -17,7 +17,7 @@ final class ShadowDoorbells: Sendable {
         self.pageByteCount = pageByteCount
         self.stride = stride
         do {
-            region = try MemoryRegion(byteCount: 2 * pageByteCount, node: node)
+            region = try MemoryRegion(byteCount: 2 * pageByteCount, pages: domain.pages, node: node)
         } catch {
             throw NVMeError(.outOfMemory, "cannot make shadow doorbells: \(error)")
         }

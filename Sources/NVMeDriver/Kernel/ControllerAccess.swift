@@ -15,14 +15,19 @@ public struct ControllerAccess: Hashable, Sendable, CustomStringConvertible {
     public let way: Way
     /// A sentence; nil: there is no better way.
     public let reason: String?
+    /// The kernel's interface to the IOMMU, of what is reached through VFIO: `type 1` or `iommufd`.
+    public let interface: String?
 
-    package init(_ way: Way, because reason: String? = nil) {
+    package init(_ way: Way, through interface: String? = nil, because reason: String? = nil) {
         self.way = way
+        self.interface = interface
         self.reason = reason
     }
 
-    /// `pass-through, since the kernel's driver nvme has the device`.
-    public var description: String { way.rawValue + (reason.map { ", since \($0)" } ?? "") }
+    /// `direct, through iommufd`, or `pass-through, since the kernel's driver nvme has the device`.
+    public var description: String {
+        way.rawValue + (interface.map { ", through \($0)" } ?? "") + (reason.map { ", since \($0)" } ?? "")
+    }
 }
 
 /// Which way to a controller there is.

@@ -82,7 +82,7 @@ package final class KernelTransport: ControllerTransport {
             throw NVMeError(.outOfMemory, device: name, "cannot make registers: \(error)")
         }
         registers = MMIO(memory)
-        domain = DMADomain(identityOf: mapper)
+        domain = DMADomain(placedBy: mapper)
         transferByteLimit = Self.transferByteLimit(device, tree)
         resetFile = try? FileDescriptor.open(
             FilePath(tree.path("\(KernelDevice.folder(device.name))/reset_controller")), .writeOnly,

@@ -61,6 +61,12 @@ package import Reactors
     /// The register at `offset`, 4 bytes wide, to be stored to again and again without a check.
     package func doorbell(_ offset: Int) -> Doorbell { unsafe Doorbell(address: address(offset, 4)) }
 
+    /// A part of it as memory for I/O: of a device that shows it as memory. `owner` keeps the mapping.
+    package func region(from offset: Int, byteCount count: Int, of owner: any AnyObject & Sendable) -> MemoryRegion {
+        let part = slice(from: offset, byteCount: count)
+        return unsafe MemoryRegion(base: part.base, byteCount: count, of: owner)
+    }
+
     /// A part of it.
     package func slice(from offset: Int, byteCount count: Int) -> MMIO {
         precondition(

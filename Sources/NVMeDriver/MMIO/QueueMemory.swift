@@ -47,7 +47,8 @@ import Reactors
         let submissionSize = place == nil ? paged(entryCount * 64) : 0, completionSize = paged(entryCount * 16)
         do {
             region = try MemoryRegion(
-                byteCount: submissionSize + completionSize + slotCount * Self.listByteCount, node: node)
+                byteCount: submissionSize + completionSize + slotCount * Self.listByteCount, pages: domain.pages,
+                node: node)
         } catch {
             throw NVMeError(.outOfMemory, "cannot make queues of \(entryCount) entries: \(error)")
         }

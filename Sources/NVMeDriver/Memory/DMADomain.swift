@@ -2,10 +2,17 @@ package import Reactors
 
 /// How memory is put within reach of a device, and taken from it again.
 package protocol DMAMapper: AnyObject, Sendable {
+    /// Where the device finds `memory`, where the mapper does not choose that. One call at a time.
+    func place(_ memory: IOMemory) throws(NVMeError) -> IOVA
     /// Lets the device reach `memory` at `start`. One call at a time.
     func install(_ memory: IOMemory, at start: IOVA) throws(NVMeError)
     /// Takes that back. One call at a time; what cannot be taken back stays mapped, and is reported by the mapper.
     func uninstall(byteCount: Int, at start: IOVA)
+}
+
+extension DMAMapper {
+    /// At this process's own addresses.
+    package func place(_ memory: IOMemory) throws(NVMeError) -> IOVA { IOVA(memory.address) }
 }
 
 /// What memory a device may reach, and at which addresses: one for each controller.
@@ -14,7 +21,7 @@ package protocol DMAMapper: AnyObject, Sendable {
 /// goes or the domain is closed. Any thread may call it; it takes a lock. The data path asks a ``TranslationTable``.
 package final class DMADomain: Sendable {
     private struct State {
-        /// nil: the device takes this process's own addresses.
+        /// nil: the addresses are not for this process to choose.
         var space: IOVASpace?
         var mappings: [UInt32: Mapping] = [:]
         var isClosed = false
@@ -23,20 +30,26 @@ package final class DMADomain: Sendable {
     private struct Mapping {
         let start: IOVA
         let byteCount: Int
+        /// It is the device's own memory: there is nothing to take back.
+        var isOwn = false
     }
 
+    /// What memory has to be made of that the device is to reach.
+    let pages: MemoryRegion.Pages
     private let mapper: any DMAMapper
     private let state: ThreadLock<State>
 
     /// `usable`: the addresses that the IOMMU lets through, last one included. `granule`: the least unit of a mapping,
     /// in bytes.
     package init(_ mapper: any DMAMapper, usable: [ClosedRange<UInt64>], granule: Int) {
+        pages = .normal
         self.mapper = mapper
         state = ThreadLock(State(space: IOVASpace(usable: usable, granule: granule)))
     }
 
-    /// For a device that takes this process's own addresses.
-    package init(identityOf mapper: any DMAMapper) {
+    /// Where the mapper says. Memory is of such `pages`.
+    package init(placedBy mapper: any DMAMapper, pages: MemoryRegion.Pages = .normal) {
+        self.pages = pages
         self.mapper = mapper
         state = ThreadLock(State(space: nil))
     }
@@ -53,12 +66,22 @@ package final class DMADomain: Sendable {
         let start: IOVA? = state.withLock { state in
             if let mapping = state.mappings[arena] { return mapping.start }
             if state.isClosed { return nil }
-            let own = IOVA(region.memory(from: 0, count: 0).address)
-            guard let start = state.space == nil ? own : state.space?.allocate(byteCount: region.byteCount) else {
+            let memory = region.memory(from: 0, count: region.byteCount)
+            let start: IOVA
+            do throws(NVMeError) {
+                if state.space == nil {
+                    start = try mapper.place(memory)
+                } else if let free = state.space?.allocate(byteCount: region.byteCount) {
+                    start = free
+                } else {
+                    return nil
+                }
+            } catch {
+                refusal = error
                 return nil
             }
             do throws(NVMeError) {
-                try mapper.install(region.memory(from: 0, count: region.byteCount), at: start)
+                try mapper.install(memory, at: start)
             } catch {
                 state.space?.release(start, byteCount: region.byteCount)
                 refusal = error
@@ -78,12 +101,21 @@ package final class DMADomain: Sendable {
             advice: "detach controllers, or use less memory for I/O")
     }
 
+    /// Makes known that the device itself shows `region` at `start`, an address that was reserved.
+    func adopt(_ region: MemoryRegion, at start: IOVA) {
+        let arena = region.arena
+        state.withLock {
+            $0.mappings[arena] = Mapping(start: start, byteCount: region.byteCount, isOwn: true)
+        }
+        region.pin { [weak self] in self?.unmap(arena) }
+    }
+
     /// Device addresses that are the domain's no more; nil: none are free.
     func reserve(byteCount: Int) -> IOVA? { state.withLock { $0.space?.allocate(byteCount: byteCount) } }
 
     private func unmap(_ arena: UInt32) {
         state.withLock { state in
-            guard let mapping = state.mappings.removeValue(forKey: arena) else { return }
+            guard let mapping = state.mappings.removeValue(forKey: arena), !mapping.isOwn else { return }
             mapper.uninstall(byteCount: mapping.byteCount, at: mapping.start)
             state.space?.release(mapping.start, byteCount: mapping.byteCount)
         }
@@ -94,7 +126,9 @@ package final class DMADomain: Sendable {
     package func close() {
         state.withLock { state in
             state.isClosed = true
-            for (_, mapping) in state.mappings { mapper.uninstall(byteCount: mapping.byteCount, at: mapping.start) }
+            for (_, mapping) in state.mappings where !mapping.isOwn {
+                mapper.uninstall(byteCount: mapping.byteCount, at: mapping.start)
+            }
             state.mappings = [:]
         }
     }

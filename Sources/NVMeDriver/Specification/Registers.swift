@@ -13,6 +13,8 @@ enum RegisterOffset {
     static let memoryBufferSpace = 0x50
     static let memoryBufferStatus = 0x58
     static let persistentMemoryCapabilities = 0xE00
+    static let persistentMemoryControl = 0xE04
+    static let persistentMemoryStatus = 0xE08
     static let doorbells = 0x1000
 }
 

@@ -26,6 +26,9 @@ package protocol ControllerTransport: AnyObject, Sendable {
     /// Resets the PCI function, where it can be (PCI Express Base Specification, function level reset). Registers are
     /// as after power-on then.
     func resetFunction() throws(NVMeError)
+    /// Gives the PCI function back what a reset of its subsystem may have taken from it behind the kernel's back: that
+    /// it answers, moves data and interrupts.
+    func restoreFunction() throws(NVMeError)
     /// Gives the device back. The last call; the domain has been closed.
     func close()
     /// How the controller is reached.
@@ -40,6 +43,7 @@ package protocol ControllerTransport: AnyObject, Sendable {
 }
 
 extension ControllerTransport {
+    package func restoreFunction() throws(NVMeError) {}
     package var access: ControllerAccess { ControllerAccess(.direct) }
     package var transferByteLimit: Int? { nil }
     package func deviceSide(ofQueue id: UInt16, on local: isolated LocalReactor) -> Poller? { nil }

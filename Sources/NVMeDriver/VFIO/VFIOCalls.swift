@@ -12,7 +12,8 @@ enum VFIOCalls {
         clinux_vfio_has_iommu(container.rawValue)
     }
 
-    static func openGroup(_ path: String) throws(Errno) -> FileDescriptor {
+    /// A group, or a device that is a file.
+    static func open(_ path: String) throws(Errno) -> FileDescriptor {
         try descriptor(unsafe clinux_file_open(path, CLINUX_OPEN_WRITE.rawValue))
     }
 
@@ -28,12 +29,27 @@ enum VFIOCalls {
         try check(clinux_vfio_set_iommu(container.rawValue))
     }
 
+    static func setNoIOMMU(_ container: FileDescriptor) throws(Errno) {
+        try check(clinux_vfio_set_no_iommu(container.rawValue))
+    }
+
+    /// Of memory that is in one piece and stays where it is.
+    static func physicalAddress(of memory: IOMemory) throws(Errno) -> UInt64 {
+        var address: UInt64 = 0
+        try check(unsafe clinux_physical_address(memory.base, UInt64(memory.byteCount), &address))
+        return address
+    }
+
     /// Page sizes as a mask, and the addresses that can be used, if the kernel says.
     static func identifyIOMMU(
         _ container: FileDescriptor
     ) throws(Errno) -> (pageSizes: UInt64, ranges: [ClosedRange<UInt64>]) {
         var info = clinux_iommu_info()
         try check(unsafe clinux_vfio_identify_iommu(container.rawValue, &info))
+        return answer(info)
+    }
+
+    private static func answer(_ info: clinux_iommu_info) -> (pageSizes: UInt64, ranges: [ClosedRange<UInt64>]) {
         let ranges = unsafe withUnsafeBytes(of: info.ranges) { bytes in
             unsafe Array(bytes.bindMemory(to: clinux_iommu_range.self).prefix(Int(info.range_count)))
         }
@@ -49,6 +65,48 @@ enum VFIOCalls {
     static func unmap(byteCount: Int, at start: IOVA, _ container: FileDescriptor) throws(Errno) {
         try check(clinux_vfio_unmap(container.rawValue, start.rawValue, UInt64(byteCount)))
     }
+
+    // MARK: iommufd
+
+    static func openIOMMUFD() throws(Errno) -> FileDescriptor { try descriptor(clinux_iommufd_open()) }
+
+    static func makeSpace(_ iommufd: FileDescriptor) throws(Errno) -> UInt32 {
+        var space: UInt32 = 0
+        try check(unsafe clinux_iommufd_make_space(iommufd.rawValue, &space))
+        return space
+    }
+
+    static func identify(
+        _ space: UInt32, of iommufd: FileDescriptor
+    ) throws(Errno) -> (pageSizes: UInt64, ranges: [ClosedRange<UInt64>]) {
+        var info = clinux_iommu_info()
+        try check(unsafe clinux_iommufd_identify(iommufd.rawValue, space, &info))
+        return answer(info)
+    }
+
+    static func map(
+        _ memory: IOMemory, at start: IOVA, in space: UInt32, of iommufd: FileDescriptor
+    ) throws(Errno) {
+        try check(
+            unsafe clinux_iommufd_map(
+                iommufd.rawValue, space, memory.base, start.rawValue, UInt64(memory.byteCount)))
+    }
+
+    static func unmap(
+        byteCount: Int, at start: IOVA, in space: UInt32, of iommufd: FileDescriptor
+    ) throws(Errno) {
+        try check(clinux_iommufd_unmap(iommufd.rawValue, space, start.rawValue, UInt64(byteCount)))
+    }
+
+    static func bind(_ device: FileDescriptor, to iommufd: FileDescriptor) throws(Errno) {
+        try check(clinux_iommufd_bind(iommufd.rawValue, device.rawValue))
+    }
+
+    static func attach(_ device: FileDescriptor, to space: UInt32) throws(Errno) {
+        try check(clinux_iommufd_attach(space, device.rawValue))
+    }
+
+    // MARK: Devices
 
     static func openDevice(_ group: FileDescriptor, _ name: String) throws(Errno) -> FileDescriptor {
         try descriptor(unsafe clinux_vfio_open_device(group.rawValue, name))

@@ -17,7 +17,8 @@ struct VFIOFailure {
         NVMeError(
             .noIOMMU, device: "\(function.address)", "no IOMMU looks after the device: it could write to all memory",
             advice: "switch the IOMMU on in the firmware (VT-d, AMD-Vi) and boot the kernel with intel_iommu=on or "
-                + "amd_iommu=on")
+                + "amd_iommu=on; where there is none, the driver's option allowsNoIOMMU "
+                + "(nvme-perf: --allow-no-iommu) takes the risk")
     }
 
     /// Not with VFIO at all.
@@ -76,11 +77,12 @@ struct VFIOFailure {
             advice: "bind them to vfio-pci too, or put the device into another slot")
     }
 
-    func unsafeInterrupts() -> NVMeError {
+    /// `module`: whose parameter allows it nevertheless.
+    func unsafeInterrupts(module: String) -> NVMeError {
         NVMeError(
             .notPermitted, device: name, "the machine cannot keep the device's interrupts apart from others'",
             advice: "switch interrupt remapping on in the firmware; to live with it, "
-                + "write 1 to /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", cause: .notPermitted)
+                + "write 1 to /sys/module/\(module)/parameters/allow_unsafe_interrupts", cause: .notPermitted)
     }
 
     func system(_ what: String, _ cause: Errno?) -> NVMeError {

@@ -1,4 +1,5 @@
 import CLinux
+import Logging
 public import Reactors
 import Synchronization
 package import SystemPackage
@@ -19,6 +20,7 @@ package final class VFIOTransport: ControllerTransport {
         var isClosed = false
     }
 
+    private let address: PCIAddress
     private let group: VFIOGroup
     private let device: FileDescriptor
     /// Signalled when the kernel wants the device back.
@@ -35,7 +37,7 @@ package final class VFIOTransport: ControllerTransport {
     ///
     /// - Throws: `noSuchDevice`, `inUse`, `noIOMMU`, `notPermitted`, `groupNotViable`, `notSupported`, `system`.
     package convenience init(
-        _ address: PCIAddress, in tree: SystemTree = SystemTree(root: "/")
+        _ address: PCIAddress, allowsNoIOMMU: Bool = false, in tree: SystemTree = SystemTree(root: "/")
     ) throws(NVMeError) {
         guard let function = PCIFunction(address, in: tree) else {
             throw NVMeError(
@@ -48,18 +50,19 @@ package final class VFIOTransport: ControllerTransport {
         }
         let failure = VFIOFailure(function, in: tree)
         if !function.isHandedOut { throw failure.notHandedOut() }
-        let group = try VFIOGroup.of(function, in: tree)
-        let device = try group.openDevice("\(address)", failure)
+        let group = try VFIOGroup.of(function, allowsNoIOMMU: allowsNoIOMMU, in: tree)
+        let device = try group.openDevice(function, failure)
         do {
             try self.init(function, group, device)
         } catch {
-            group.closeDevice("\(address)", device)
+            group.closeDevice(address, device)
             throw (error as? NVMeError) ?? failure.system("cannot set the device up", error as? Errno)
         }
     }
 
     private init(_ function: PCIFunction, _ group: VFIOGroup, _ device: FileDescriptor) throws {
-        name = "\(function.address)"
+        address = function.address
+        name = "\(address)"
         node = function.node
         self.group = group
         self.device = device
@@ -73,14 +76,18 @@ package final class VFIOTransport: ControllerTransport {
         request = try VFIOCalls.makeEvent()
         VFIOCalls.setRequestEvent(request, device)
         let controllers = function.neighbors.filter(\.isNVMe)
-        domain = DMADomain(
-            group,
-            usable: group.usable(
-                part: controllers.count { $0.address < function.address }, of: controllers.count + 1),
+        if group.iommu.pages == .huge {
+            domain = DMADomain(placedBy: group, pages: .huge)
+        } else {
+            let (usable, pageByteCount) = try group.addresses(
+                part: controllers.count { $0.address < function.address }, of: controllers.count + 1)
             // Large pages of the IOMMU, where memory allows.
-            granule: max(2 << 20, group.pageByteCount))
+            domain = DMADomain(group, usable: usable, granule: max(2 << 20, pageByteCount))
+        }
         state = ThreadLock(State(mappings: [region, nil, nil, nil, nil, nil]))
     }
+
+    package var access: ControllerAccess { ControllerAccess(.direct, through: group.iommu.name) }
 
     package var isRemoved: Bool {
         if hasBeenRequested.load(ordering: .relaxed) || mainGuard.isTripped { return true }
@@ -131,6 +138,21 @@ package final class VFIOTransport: ControllerTransport {
         }
     }
 
+    package func restoreFunction() throws(NVMeError) {
+        let events = state.withLock(\.events)
+        do {
+            // The kernel writes its base address registers again, too, when it sees that they are gone.
+            try VFIOCalls.setCommandBits(Self.commandBits, device)
+            if events.isEmpty { return }
+            try VFIOCalls.setVectors([], device)
+            try VFIOCalls.setVectors(events, device)
+        } catch {
+            throw NVMeError(
+                .system, device: name, "cannot set the PCI function up again after a reset of its subsystem",
+                advice: "power the machine off and on", cause: error)
+        }
+    }
+
     /// Makes the registers go away as if the device had been pulled out, for tests: accesses to them fail from now on.
     package func hideRegisters() throws(Errno) { try VFIOCalls.clearCommandBits(Self.memorySpace, device) }
 
@@ -148,7 +170,7 @@ package final class VFIOTransport: ControllerTransport {
         // device open, so that they are exchanged for memory of all ones.
         for mapping in held.mappings { mapping?.detach() }
         state.withLock { $0.mappings = held.mappings }
-        group.closeDevice(name, device)
+        group.closeDevice(address, device)
     }
 
     deinit {
@@ -173,6 +195,17 @@ extension NVMeController {
     public static func attach(
         pciAddress: PCIAddress, on reactor: Reactor, options: Options = Options()
     ) async throws(NVMeError) -> NVMeController {
-        try await attach(try VFIOTransport(pciAddress), on: reactor, options: options)
+        let transport = try VFIOTransport(pciAddress, allowsNoIOMMU: options.allowsNoIOMMU)
+        if transport.domain.pages == .huge {
+            options.logger.warning("\(pciAddress): no IOMMU looks after the device: it reaches all memory")
+            if reactor.memoryPages != .huge {
+                transport.close()
+                throw NVMeError(
+                    .notSupported, device: "\(pciAddress)",
+                    "without an IOMMU a device reaches hugepages only, and its reactor's memory is none",
+                    advice: "make the reactors with ReactorOptions.memory.pages = .huge")
+            }
+        }
+        return try await attach(transport, on: reactor, options: options)
     }
 }

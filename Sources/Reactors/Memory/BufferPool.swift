@@ -12,35 +12,6 @@ import Synchronization
 ///
 /// Belongs to its reactor; only giving back is done from any thread.
 @safe public final class BufferPool: @unchecked Sendable {
-    /// How the pool is laid out.
-    public struct Options: Sendable {
-        /// Blocks of one size.
-        public struct SizeClass: Sendable, Hashable {
-            /// In bytes: a multiple of 4,096.
-            public var byteCount: Int
-            /// How many at the start.
-            public var count: Int
-
-            public init(byteCount: Int, count: Int) {
-                self.byteCount = byteCount
-                self.count = count
-            }
-        }
-
-        /// In rising order of size.
-        public var sizeClasses = [
-            SizeClass(byteCount: 4096, count: 512), SizeClass(byteCount: 65536, count: 64),
-            SizeClass(byteCount: 1_048_576, count: 8),
-        ]
-        /// The most memory the pool may grow to, in bytes. Default: 1 GiB.
-        public var byteCountLimit = 1 << 30
-        public var pages = MemoryRegion.Pages.normal
-        /// nil: the node of the reactor's core.
-        public var node: Int?
-
-        public init() {}
-    }
-
     /// The least alignment of a buffer, in bytes.
     public static let alignment = 4096
 
@@ -72,6 +43,18 @@ import Synchronization
             precondition($0.byteCount % Self.alignment == 0, "a size class must be a multiple of 4,096 bytes")
             return unsafe SizeClass(byteCount: $0.byteCount, growth: max(1, $0.count), free: nil)
         }
+    }
+
+    /// The blocks of one region, which is all there is.
+    package init(reactor: Reactor, region: MemoryRegion, blockByteCount: Int) {
+        precondition(blockByteCount % Self.alignment == 0, "a size class must be a multiple of 4,096 bytes")
+        self.reactor = reactor
+        var options = Options()
+        options.byteCountLimit = 0
+        self.options = options
+        let count = region.byteCount / blockByteCount
+        classes = [unsafe SizeClass(byteCount: blockByteCount, growth: count, free: nil)]
+        add(region, count, to: 0)
     }
 
     deinit {
@@ -126,10 +109,25 @@ import Synchronization
 
     private func grow(_ index: Int) -> Bool {
         let size = classes[index].byteCount, count = classes[index].growth
-        guard mapped + size * count <= options.byteCountLimit,
-            let region = try? MemoryRegion(byteCount: size * count, pages: options.pages, node: options.node)
-        else { return false }
-        mapped += region.byteCount
+        // A hugepage each, where blocks fit into one: a device without an IOMMU takes what is in one piece.
+        let most = options.pages == .huge ? max(1, MemoryRegion.hugeByteCount / size) : count
+        var left = count
+        while left > 0 {
+            let part = min(left, most)
+            guard mapped + size * part <= options.byteCountLimit,
+                let region = try? MemoryRegion(byteCount: size * part, pages: options.pages, node: options.node)
+            else { break }
+            mapped += region.byteCount
+            add(region, part, to: index)
+            reactor.poolDidGrow(region)
+            left -= part
+        }
+        return left < count
+    }
+
+    /// Makes `count` blocks of a region.
+    private func add(_ region: MemoryRegion, _ count: Int, to index: Int) {
+        let size = classes[index].byteCount
         regions.append(region)
         // SAFETY: the table is freed in deinit, when every block is back.
         let table = UnsafeMutablePointer<BufferBlock>.allocate(capacity: count)
@@ -144,8 +142,6 @@ import Synchronization
         }
         classes[index].total += count
         classes[index].available += count
-        reactor.poolDidGrow(region)
-        return true
     }
 
     /// From `IOBuffer.deinit`, on any thread.

@@ -16,6 +16,9 @@ import SystemPackage
         case huge
     }
 
+    /// Of a hugepage.
+    static let hugeByteCount = 2 << 20
+
     // SAFETY: immutable; the mapping lives as long as self.
     package let base: UnsafeMutableRawPointer
     /// Its size in bytes, rounded up to whole pages.
@@ -23,6 +26,8 @@ import SystemPackage
     public let pages: Pages
     /// For a ring's table of registered buffers. Never 0, never used twice in a process.
     package let arena: UInt32
+    /// Whose memory it is; nil: a mapping of its own.
+    private let owner: (any AnyObject & Sendable)?
     /// A device has its pages: they cannot be exchanged for others.
     private let isPinned = Atomic(false)
     /// Called before the memory is unmapped.
@@ -53,13 +58,26 @@ import SystemPackage
         unsafe base = address
         self.byteCount = Int(size)
         self.pages = pages
+        owner = nil
         arena = clinux_next_arena()
+        Self.directory.withLock { $0[arena] = WeakRegion(region: self) }
+    }
+
+    /// Memory that `owner` has mapped, and keeps for as long as it lives: a device's, as a rule.
+    @unsafe package init(base: UnsafeMutableRawPointer, byteCount: Int, of owner: any AnyObject & Sendable) {
+        unsafe self.base = base
+        self.byteCount = byteCount
+        pages = .normal
+        self.owner = owner
+        arena = clinux_next_arena()
+        isPinned.store(true, ordering: .relaxed)
         Self.directory.withLock { $0[arena] = WeakRegion(region: self) }
     }
 
     deinit {
         for ending in endings.withLock({ $0 }) { ending() }
         Self.directory.withLock { _ = $0.removeValue(forKey: arena) }
+        if owner != nil { return }
         // SAFETY: mapped in init with this size; nobody holds the region any more.
         unsafe clinux_unmap_memory(base, Int64(byteCount))
     }

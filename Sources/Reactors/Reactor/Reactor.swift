@@ -34,6 +34,8 @@ import Synchronization
     package let yieldLot: ParkingLot
     /// The reactor as its own actors see it.
     package private(set) var local: LocalReactor!
+    /// What its buffers are made of.
+    package let memoryPages: MemoryRegion.Pages
 
     /// True while the thread is, or is about to be, asleep: only then do senders pay for a wake-up.
     private let isAsleep = Atomic<Bool>(false)
@@ -51,6 +53,7 @@ import Synchronization
         self.index = index
         self.name = name ?? "reactor_\(core)"
         self.backend = backend
+        memoryPages = options.memory.pages
         remote = RemoteQueue(capacity: options.remoteQueueCapacity)
         loop = ReactorLoop(clock: backend.clock, options: options, remote: remote)
         parkingExecutor = ParkingExecutor(loop: loop)
