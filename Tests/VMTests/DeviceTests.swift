@@ -7,20 +7,7 @@ import Testing
 extension GuestTests {
     @Test func `two processes cannot have one controller, and the second is told who has it`() async throws {
         let address = try Guest.address("plain")
-        let group = try #require(PCIFunction(address)?.group)
-        // The kernel hands a group to one opener at a time.
-        let holder = Process()
-        holder.executableURL = URL(fileURLWithPath: "/bin/bash")
-        holder.arguments = ["-c", "exec 3<>/dev/vfio/\(group); echo ready; read -t 60 <&1"]
-        let output = Pipe()
-        holder.standardOutput = output
-        try holder.run()
-        _ = output.fileHandleForReading.availableData
-        let error = #expect(throws: NVMeError.self) { _ = try VFIOTransport(address) }
-        #expect(error?.code == .inUse)
-        #expect(error?.description.contains("process \(holder.processIdentifier) ") == true, "\(error as Any)")
-        holder.terminate()
-        holder.waitUntilExit()
+        try expectInUse(address)
         let transport = try VFIOTransport(address)
         transport.domain.close()
         transport.close()
@@ -37,22 +24,7 @@ extension GuestTests {
     }
 
     @Test func `four controllers come up side by side and work at once`() async throws {
-        let names = ["plain", "large", "extended", "buffered"]
-        try await onReactor(count: 2) { local, group in
-            try await withThrowingTaskGroup(of: Void.self) { tasks in
-                for (index, name) in names.enumerated() {
-                    let reactor = group.reactors[index % 2]
-                    tasks.addTask {
-                        let controller = try await NVMeController.attach(
-                            pciAddress: Guest.address(name), on: reactor)
-                        try await exercise(controller, on: reactor, seed: UInt64(index))
-                        await controller.detach()
-                    }
-                }
-                try await tasks.waitForAll()
-            }
-        }
-        for name in names { #expect(try Guest.faults(of: name).isEmpty) }
+        try await workAtOnce(["plain", "large", "extended", "buffered"])
     }
 
     @Test func `interrupts arrive as events`() async throws {
@@ -245,6 +217,43 @@ extension GuestTests {
         }
         #expect(try Guest.faults(of: "faulty").count > before)
     }
+}
+
+/// Has another process open the group of a function, and attaches to that meanwhile: the refusal names the process.
+func expectInUse(_ address: PCIAddress) throws {
+    let group = try #require(PCIFunction(address)?.group)
+    // The kernel hands a group to one opener at a time.
+    let holder = Process()
+    holder.executableURL = URL(fileURLWithPath: "/bin/bash")
+    holder.arguments = ["-c", "exec 3<>/dev/vfio/\(group); echo ready; read -t 60 <&1"]
+    let output = Pipe()
+    holder.standardOutput = output
+    try holder.run()
+    _ = output.fileHandleForReading.availableData
+    let error = #expect(throws: NVMeError.self) { _ = try VFIOTransport(address) }
+    #expect(error?.code == .inUse)
+    #expect(error?.description.contains("process \(holder.processIdentifier) ") == true, "\(error as Any)")
+    holder.terminate()
+    holder.waitUntilExit()
+}
+
+/// Attaches the controllers of some drives at once, on two reactors, and has each do something.
+func workAtOnce(_ names: [String]) async throws {
+    try await onReactor(count: 2) { _, group in
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            for (index, name) in names.enumerated() {
+                let reactor = group.reactors[index % 2]
+                tasks.addTask {
+                    let controller = try await NVMeController.attach(
+                        pciAddress: Guest.address(name), on: reactor)
+                    try await exercise(controller, on: reactor, seed: UInt64(index))
+                    await controller.detach()
+                }
+            }
+            try await tasks.waitForAll()
+        }
+    }
+    for name in names { #expect(try Guest.faults(of: name).isEmpty) }
 }
 
 /// Writes and reads back 16 KiB at two places.

@@ -58,10 +58,12 @@ enum Guest {
 
 /// Runs `body` on a reactor, with a group that is shut down whatever happens.
 func onReactor(
-    count: Int = 1, _ body: @escaping @Sendable (isolated LocalReactor, ReactorGroup) async throws -> Void
+    count: Int = 1, pages: MemoryRegion.Pages = .normal,
+    _ body: @escaping @Sendable (isolated LocalReactor, ReactorGroup) async throws -> Void
 ) async throws {
     var options = ReactorOptions()
     options.locksCores = false
+    options.memory.pages = pages
     let group = try ReactorGroup(cores: Array(0..<count), options: options)
     do {
         try await group.reactors[0].run { local in try await body(local, group) }

@@ -1,4 +1,3 @@
-import Foundation
 import NVMeDriver
 import Reactors
 import Testing
@@ -26,22 +25,7 @@ struct IOMMUFDTests {
     }
 
     @Test func `three controllers, with address spaces of their own, work at once`() async throws {
-        let names = ["first", "second", "third"]
-        try await onReactor(count: 2) { _, group in
-            try await withThrowingTaskGroup(of: Void.self) { tasks in
-                for (index, name) in names.enumerated() {
-                    let reactor = group.reactors[index % 2]
-                    tasks.addTask {
-                        let controller = try await NVMeController.attach(
-                            pciAddress: Guest.address(name), on: reactor)
-                        try await exercise(controller, on: reactor, seed: UInt64(index))
-                        await controller.detach()
-                    }
-                }
-                try await tasks.waitForAll()
-            }
-        }
-        for name in names { #expect(try Guest.faults(of: name).isEmpty) }
+        try await workAtOnce(["first", "second", "third"])
     }
 
     @Test func `interrupts and queues in the controller's memory work the same`() async throws {
@@ -62,20 +46,7 @@ struct IOMMUFDTests {
     }
 
     @Test func `whoever has the group has the device, and is named`() throws {
-        let address = try Guest.address("first")
-        let group = try #require(PCIFunction(address)?.group)
-        let holder = Process()
-        holder.executableURL = URL(fileURLWithPath: "/bin/bash")
-        holder.arguments = ["-c", "exec 3<>/dev/vfio/\(group); echo ready; read -t 60 <&1"]
-        let output = Pipe()
-        holder.standardOutput = output
-        try holder.run()
-        _ = output.fileHandleForReading.availableData
-        let error = #expect(throws: NVMeError.self) { _ = try VFIOTransport(address) }
-        #expect(error?.code == .inUse)
-        #expect(error?.description.contains("process \(holder.processIdentifier) ") == true, "\(error as Any)")
-        holder.terminate()
-        holder.waitUntilExit()
+        try expectInUse(Guest.address("first"))
     }
 }
 

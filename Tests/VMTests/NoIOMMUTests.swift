@@ -18,23 +18,6 @@ struct NoIOMMUTests {
         return options
     }
 
-    private func onReactor(
-        pages: MemoryRegion.Pages,
-        _ body: @escaping @Sendable (isolated LocalReactor, ReactorGroup) async throws -> Void
-    ) async throws {
-        var options = ReactorOptions()
-        options.locksCores = false
-        options.memory.pages = pages
-        let group = try ReactorGroup(cores: [0], options: options)
-        do {
-            try await group.reactors[0].run { local in try await body(local, group) }
-        } catch {
-            await group.shutDown()
-            throw error
-        }
-        await group.shutDown()
-    }
-
     private func refusal(_ pages: MemoryRegion.Pages, _ options: NVMeController.Options) async throws -> NVMeError? {
         let found = ReactorValue<NVMeError>(), address = try Guest.address("exposed")
         try await onReactor(pages: pages) { local, _ in

@@ -61,7 +61,7 @@ struct ControllerMemory: Sendable {
 ///
 /// Data that goes from one device to another need not pass through the host's memory: a controller writes what it reads
 /// into another's buffer. For the processor it is as slow as the bus. What it holds is lost with a reset of its
-/// controller, and undefined after a detach.
+/// controller. After a detach of that nobody reaches it any more: no command may be under way to it then.
 public final class ControllerBuffers: Sendable {
     /// Whose they are.
     public let reactor: Reactor
@@ -130,7 +130,8 @@ extension NVMeController {
             else { throw NVMeError(.controllerFailed, device: name, "its own memory has changed with a reset") }
             return show(at: controllerMemory.start)
         }
-        let use = options.controllerMemory.intersection(found?.use ?? [])
+        let wanted: [ControllerMemoryUse] = [.submissionQueues, .data].filter(options.controllerMemory.isSuperset)
+        let use = ControllerMemoryUse(wanted.filter { found?.use.isSuperset(of: $0) == true })
         guard let found, !use.isEmpty, let start = transport.domain.reserve(byteCount: found.memory.byteCount) else {
             return logger.notice("\(name): nothing lies in the controller's memory: it has none for what was asked")
         }

@@ -124,13 +124,17 @@ package final class DMADomain: Sendable {
     /// Takes everything from the device, for good. The device must have been stopped: what it still reads or writes is
     /// refused by the IOMMU.
     package func close() {
-        state.withLock { state in
+        let own = state.withLock { state in
             state.isClosed = true
+            let own = state.mappings.filter(\.value.isOwn).keys
             for (_, mapping) in state.mappings where !mapping.isOwn {
                 mapper.uninstall(byteCount: mapping.byteCount, at: mapping.start)
             }
             state.mappings = [:]
+            return own
         }
+        // Other devices may reach it as well.
+        for arena in own { MemoryRegion.find(arena: arena)?.release() }
     }
 
     /// How many regions the device can reach.

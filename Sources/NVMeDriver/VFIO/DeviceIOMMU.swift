@@ -26,15 +26,17 @@ extension DeviceIOMMU {
     func place(_ memory: IOMemory) throws(NVMeError) -> IOVA? { nil }
 }
 
-/// A group and a container with an IOMMU of type 1: what every kernel with VFIO has (linux/vfio.h).
-struct TypeOneIOMMU: DeviceIOMMU {
-    let name = "type 1"
-    private let container: FileDescriptor
-    private let group: FileDescriptor
+/// A group in a container: what every kernel with VFIO has (linux/vfio.h).
+struct GroupInContainer {
+    let container: FileDescriptor
+    let group: FileDescriptor
     private let path: String
 
-    init(_ number: Int, of function: PCIFunction, _ failure: VFIOFailure) throws(NVMeError) {
-        path = "/dev/vfio/\(number)"
+    /// `path`: of the group. `check`: of the container, before the group is opened.
+    init(
+        _ path: String, _ failure: VFIOFailure, check: (FileDescriptor) throws(NVMeError) -> Void = { _ in }
+    ) throws(NVMeError) {
+        self.path = path
         let container: FileDescriptor
         do {
             container = try VFIOCalls.openContainer()
@@ -42,7 +44,7 @@ struct TypeOneIOMMU: DeviceIOMMU {
             throw failure.opening("/dev/vfio/vfio", error)
         }
         do throws(NVMeError) {
-            if !VFIOCalls.hasIOMMU(container) { throw VFIOFailure.noIOMMU(function) }
+            try check(container)
             do {
                 group = try VFIOCalls.open(path)
             } catch {
@@ -53,38 +55,6 @@ struct TypeOneIOMMU: DeviceIOMMU {
             throw error
         }
         self.container = container
-        do throws(NVMeError) {
-            try join(failure)
-        } catch {
-            abandon()
-            throw error
-        }
-    }
-
-    private func join(_ failure: VFIOFailure) throws(NVMeError) {
-        do {
-            if try !VFIOCalls.isViable(group) { throw failure.notViable() }
-            try VFIOCalls.join(group, container)
-            do {
-                try VFIOCalls.setIOMMU(container)
-            } catch Errno.notPermitted {
-                throw failure.unsafeInterrupts(module: "vfio_iommu_type1")
-            }
-        } catch let error as NVMeError {
-            throw error
-        } catch {
-            throw failure.system("cannot set the IOMMU group up", error as? Errno)
-        }
-    }
-
-    func identify() throws(Errno) -> (pageSizes: UInt64, ranges: [ClosedRange<UInt64>]) {
-        try VFIOCalls.identifyIOMMU(container)
-    }
-
-    func map(_ memory: IOMemory, at start: IOVA) throws(Errno) { try VFIOCalls.map(memory, at: start, container) }
-
-    func unmap(byteCount: Int, at start: IOVA) throws(Errno) {
-        try VFIOCalls.unmap(byteCount: byteCount, at: start, container)
     }
 
     func openDevice(_ function: PCIFunction, _ failure: VFIOFailure) throws(NVMeError) -> FileDescriptor {
@@ -99,6 +69,56 @@ struct TypeOneIOMMU: DeviceIOMMU {
         group.abandon()
         container.abandon()
     }
+}
+
+/// A group and a container with an IOMMU of type 1.
+struct TypeOneIOMMU: DeviceIOMMU {
+    let name = "type 1"
+    private let files: GroupInContainer
+
+    init(_ number: Int, of function: PCIFunction, _ failure: VFIOFailure) throws(NVMeError) {
+        files = try GroupInContainer("/dev/vfio/\(number)", failure) { container throws(NVMeError) in
+            if !VFIOCalls.hasIOMMU(container) { throw VFIOFailure.noIOMMU(function) }
+        }
+        do throws(NVMeError) {
+            try join(failure)
+        } catch {
+            abandon()
+            throw error
+        }
+    }
+
+    private func join(_ failure: VFIOFailure) throws(NVMeError) {
+        do {
+            if try !VFIOCalls.isViable(files.group) { throw failure.notViable() }
+            try VFIOCalls.join(files.group, files.container)
+            do {
+                try VFIOCalls.setIOMMU(files.container)
+            } catch Errno.notPermitted {
+                throw failure.unsafeInterrupts(module: "vfio_iommu_type1")
+            }
+        } catch let error as NVMeError {
+            throw error
+        } catch {
+            throw failure.system("cannot set the IOMMU group up", error as? Errno)
+        }
+    }
+
+    func identify() throws(Errno) -> (pageSizes: UInt64, ranges: [ClosedRange<UInt64>]) {
+        try VFIOCalls.identifyIOMMU(files.container)
+    }
+
+    func map(_ memory: IOMemory, at start: IOVA) throws(Errno) { try VFIOCalls.map(memory, at: start, files.container) }
+
+    func unmap(byteCount: Int, at start: IOVA) throws(Errno) {
+        try VFIOCalls.unmap(byteCount: byteCount, at: start, files.container)
+    }
+
+    func openDevice(_ function: PCIFunction, _ failure: VFIOFailure) throws(NVMeError) -> FileDescriptor {
+        try files.openDevice(function, failure)
+    }
+
+    func abandon() { files.abandon() }
 }
 
 /// An address space of iommufd, and devices that are files of their own: kernels from 6.6 on that are configured for it

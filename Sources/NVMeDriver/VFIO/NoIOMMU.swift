@@ -7,26 +7,13 @@ struct NoIOMMU: DeviceIOMMU {
     let name = "no IOMMU"
     /// What is in one piece, and stays where it is.
     let pages = MemoryRegion.Pages.huge
-    private let container: FileDescriptor
-    private let group: FileDescriptor
-    private let path: String
+    private let files: GroupInContainer
 
     init(_ number: Int, _ failure: VFIOFailure) throws(NVMeError) {
-        path = "/dev/vfio/noiommu-\(number)"
+        files = try GroupInContainer("/dev/vfio/noiommu-\(number)", failure)
         do {
-            container = try VFIOCalls.openContainer()
-        } catch {
-            throw failure.opening("/dev/vfio/vfio", error)
-        }
-        do {
-            group = try VFIOCalls.open(path)
-        } catch {
-            container.abandon()
-            throw failure.opening(path, error)
-        }
-        do {
-            try VFIOCalls.join(group, container)
-            try VFIOCalls.setNoIOMMU(container)
+            try VFIOCalls.join(files.group, files.container)
+            try VFIOCalls.setNoIOMMU(files.container)
         } catch {
             abandon()
             throw failure.system("cannot use the device without an IOMMU", error)
@@ -55,15 +42,8 @@ struct NoIOMMU: DeviceIOMMU {
     func unmap(byteCount: Int, at start: IOVA) throws(Errno) {}
 
     func openDevice(_ function: PCIFunction, _ failure: VFIOFailure) throws(NVMeError) -> FileDescriptor {
-        do {
-            return try VFIOCalls.openDevice(group, "\(function.address)")
-        } catch {
-            throw failure.opening(path, error)
-        }
+        try files.openDevice(function, failure)
     }
 
-    func abandon() {
-        group.abandon()
-        container.abandon()
-    }
+    func abandon() { files.abandon() }
 }

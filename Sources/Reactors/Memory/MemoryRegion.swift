@@ -75,7 +75,7 @@ import SystemPackage
     }
 
     deinit {
-        for ending in endings.withLock({ $0 }) { ending() }
+        release()
         Self.directory.withLock { _ = $0.removeValue(forKey: arena) }
         if owner != nil { return }
         // SAFETY: mapped in init with this size; nobody holds the region any more.
@@ -115,9 +115,18 @@ import SystemPackage
     package static func find(arena: UInt32) -> MemoryRegion? { directory.withLock { $0[arena]?.region } }
 
     /// A device is about to get the region's pages: from here on they stay where they are. Before the memory is
-    /// unmapped, `ending` is called, on whatever thread lets go of the region.
+    /// unmapped or released, `ending` is called, on whatever thread does it.
     package func pin(ending: @escaping @Sendable () -> Void) {
         isPinned.store(true, ordering: .releasing)
         endings.withLock { $0.append(ending) }
+    }
+
+    /// Takes the memory from all devices that have it, since it will be somebody else's.
+    package func release() {
+        let endings = endings.withLock { endings in
+            defer { endings = [] }
+            return endings
+        }
+        for ending in endings { ending() }
     }
 }
