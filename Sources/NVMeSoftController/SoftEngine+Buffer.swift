@@ -16,20 +16,19 @@ extension SoftEngine {
         registers.store32(UInt32(buffer.byteCount / 4096) << 12 | 0x19, Self.size)
     }
 
-    /// Lies from now on where the host has said.
+    /// Lies from now on where the host has said, also when the controller was off meanwhile.
     func placeMemory() {
         let wanted = registers.load64(Self.space)
-        guard let buffer, wanted & 2 != 0 else { return }
+        guard let buffer, wanted & 2 != 0 else { return forgetMemory() }
         let start = IOVA(wanted & ~0xFFF)
         if start == bufferStart { return }
-        forgetMemory()
-        try? mapper.install(buffer.memory(from: 0, count: buffer.byteCount), at: start)
+        mapper.layOwn(buffer.memory(from: 0, count: buffer.byteCount), at: start)
         bufferStart = start
     }
 
     func forgetMemory() {
-        guard let buffer, let start = bufferStart else { return }
-        mapper.uninstall(byteCount: buffer.byteCount, at: start)
+        guard let start = bufferStart else { return }
+        mapper.layOwn(nil, at: start)
         bufferStart = nil
     }
 

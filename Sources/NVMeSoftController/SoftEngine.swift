@@ -157,7 +157,6 @@ final class SoftEngine {
         submissions = [:]
         completions = [:]
         shadows = nil
-        forgetMemory()
         keepAlive = nil
         namesRetryDelays = false
         firmware.activate()
@@ -167,6 +166,7 @@ final class SoftEngine {
     private func becomeReady(_ isReady: Bool) {
         readyChange = nil
         if isReady {
+            placeMemory()
             for offset in stride(from: Self.doorbells, to: registers.byteCount, by: 4) { registers.store32(0, offset) }
             let attributes = registers.load32(Self.adminAttributes)
             submissions[0] = Queue(

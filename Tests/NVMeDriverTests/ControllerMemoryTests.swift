@@ -157,6 +157,28 @@ struct ControllerMemoryTests {
         }
     }
 
+    @Test func `stands for nothing any more to who attaches next without it`() throws {
+        try simulateSoft(options: Self.soft(byteCount: 8 << 20)) { local, soft in
+            for use: ControllerMemoryUse in [[.submissionQueues], []] {
+                var options = NVMeController.Options()
+                options.controllerMemory = use
+                let controller = try await soft.attach(on: local.reactor, options: options)
+                let namespace = try #require(await controller.namespaces.first)
+                let pair = try await local.makeQueuePair(of: controller)
+                // Of all sizes, so that the host's memory lies where the controller's was.
+                for size in [4096, 65_536, 1 << 20] {
+                    var written = await local.buffer(byteCount: size), found = await local.buffer(byteCount: size)
+                    written.fill(from: UInt64(size))
+                    try await pair.write(namespace, at: 0, from: written)
+                    try await pair.read(namespace, at: 0, into: &found)
+                    #expect(found.copied() == written.copied())
+                }
+                await local.close(pair, of: controller)
+                await controller.detach()
+            }
+        }
+    }
+
     @Test func `is used again by the next queue of its place, and by who attaches next`() throws {
         try simulateSoft(options: Self.soft(byteCount: 4096)) { local, soft in
             for _ in 0..<3 {

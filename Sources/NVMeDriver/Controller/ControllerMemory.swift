@@ -137,11 +137,20 @@ extension NVMeController {
         }
         show(at: start)
         if transport.registers.load32(RegisterOffset.memoryBufferStatus) & 1 != 0 {
+            hideControllerMemory()
             return logger.notice("\(name): nothing lies in the controller's memory: it refuses \(start)")
         }
         controllerMemory = ControllerMemory(
             found.memory, for: use, at: start, entryCount: queueEntryCount,
             pageByteCount: capabilities.pageByteCounts.lowerBound)
+    }
+
+    /// Has addresses stand for the host's memory, all of them, unless some are agreed on: whoever had the controller
+    /// before may have laid its memory anywhere, and neither a reset of the controller nor its being off changes that.
+    func hideControllerMemory() {
+        if !capabilities.hasMemoryBuffer || controllerMemory != nil { return }
+        // The lower half first: it puts the address out of force.
+        transport.registers.store64(0, RegisterOffset.memoryBufferSpace)
     }
 
     /// The memory, and what the controller takes there.

@@ -233,6 +233,7 @@ public actor NVMeController {
 
     func enable() async throws(NVMeError) {
         admin.prepare(transport.registers)
+        hideControllerMemory()
         var wanted = ControllerConfiguration(
             pageByteCount: capabilities.pageByteCounts.lowerBound, usesCommandSets: capabilities.hasCommandSets)
         configure(wanted)
