@@ -19,17 +19,8 @@ extension SoftEngine {
     /// Lies from now on where the host has said, also when the controller was off meanwhile.
     func placeMemory() {
         let wanted = registers.load64(Self.space)
-        guard let buffer, wanted & 2 != 0 else { return forgetMemory() }
-        let start = IOVA(wanted & ~0xFFF)
-        if start == bufferStart { return }
-        mapper.layOwn(buffer.memory(from: 0, count: buffer.byteCount), at: start)
-        bufferStart = start
-    }
-
-    func forgetMemory() {
-        guard let start = bufferStart else { return }
-        mapper.layOwn(nil, at: start)
-        bufferStart = nil
+        guard let buffer, wanted & 2 != 0 else { return mapper.takeOwnAway() }
+        mapper.layOwn(buffer.memory(from: 0, count: buffer.byteCount), at: IOVA(wanted & ~0xFFF))
     }
 
     // MARK: Persistent memory

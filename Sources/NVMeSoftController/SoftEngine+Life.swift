@@ -25,7 +25,7 @@ extension SoftEngine {
 
     private func powerOn() {
         stop()
-        forgetMemory()
+        mapper.takeOwnAway()
         readyChange = nil
         for offset in stride(from: 0, to: registers.byteCount, by: 4) { registers.store32(0, offset) }
         showCapabilities()

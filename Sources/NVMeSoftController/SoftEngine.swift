@@ -47,9 +47,8 @@ final class SoftEngine {
     private var alarm: SoftAlarm
     /// Where the host keeps shadow doorbells and their events.
     var shadows: (values: UInt64, events: UInt64)?
-    /// Its own memory, and where the host has it lie.
+    /// Its own memory.
     let buffer: MemoryRegion?
-    var bufferStart: IOVA?
     /// Its persistent memory.
     let persistent: MemoryRegion?
     var firmware = SoftFirmware()

@@ -37,10 +37,12 @@ final class SoftMapper: DMAMapper {
         state.withLock { state in state.mappings.removeAll { $0.start == start.rawValue } }
     }
 
-    /// Lays the controller's own memory over the host's; nil: takes it away.
-    func layOwn(_ memory: IOMemory?, at start: IOVA) {
-        state.withLock { $0.own = memory.map { Mapping(start: start.rawValue, memory: $0) } }
+    /// Lays the controller's own memory over the host's.
+    func layOwn(_ memory: IOMemory, at start: IOVA) {
+        state.withLock { $0.own = Mapping(start: start.rawValue, memory: memory) }
     }
+
+    func takeOwnAway() { state.withLock { $0.own = nil } }
 
     /// The memory that lies at `address`; nil when it is not all within one mapping.
     func memory(at address: UInt64, byteCount: Int) -> IOMemory? {

@@ -1,5 +1,4 @@
 import Bdev
-import BdevConformance
 import NVMeBdev
 import NVMeDriver
 import Reactors
