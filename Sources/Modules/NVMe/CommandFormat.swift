@@ -15,6 +15,8 @@ struct CommandFormat: Sendable, Hashable {
     /// The blocks have metadata.
     let hasExtras: Bool
     let protection: ProtectionInformation?
+    /// The bits that reference tags have.
+    private let referenceTagMask: UInt64
     /// The metadata is the protection information and nothing else: the controller can make and strip it.
     let canOmitMetadata: Bool
     /// CRDT1 to 3.
@@ -28,7 +30,8 @@ struct CommandFormat: Sendable, Hashable {
         separateMetadataByteCount = namespace.separateMetadataByteCount
         hasExtras = namespace.format.metadataByteCount > 0
         protection = facts.protection
-        canOmitMetadata = facts.protection.map { $0.format.byteCount == namespace.format.metadataByteCount } ?? false
+        referenceTagMask = namespace.protection?.referenceTagMask ?? 0
+        canOmitMetadata = namespace.canOmitMetadata
         retryDelays = identity.retryDelays.map { .milliseconds(100 * max(1, Int64($0))) }
         limits = facts.limits
         zones = namespace.zones
@@ -55,9 +58,7 @@ struct CommandFormat: Sendable, Hashable {
     }
 
     private func setTags(_ command: inout SubmissionQueueEntry) {
-        command.cdw14 = UInt32(truncatingIfNeeded: command.startBlock)
-        // The rest of it, where the tag has more than 32 bits.
-        if protection?.format != .guard16 { command.cdw3 = UInt32(truncatingIfNeeded: command.startBlock >> 32) }
+        command.setStandardTag(mask: referenceTagMask)
         command.cdw15 = 0xFFFF_0000
     }
 
@@ -148,7 +149,7 @@ struct NamespaceFacts: Sendable, Hashable {
         await setLimits(namespace, controller, identity)
         limits.reportByteCount = min(65_536, await controller.transferByteLimit)
         limits.fusedBlockCount = Self.fusedBlockCount(namespace, controller, identity)
-        protection = await Self.protection(of: namespace, controller, identity, checks)
+        protection = namespace.protection.flatMap { ProtectionInformation($0, checks: checks) }
     }
 
     private static func fusedBlockCount(
@@ -195,24 +196,17 @@ struct NamespaceFacts: Sendable, Hashable {
                 UInt64(namespace.identity.copyBlockLimit), ranges * limits.copyRangeBlockCount)
         }
     }
+}
 
-    private static func protection(
-        of namespace: NVMeNamespace, _ controller: NVMeController, _ identity: IdentifyController,
-        _ checks: ProtectionInformation.Checks
-    ) async -> ProtectionInformation? {
-        guard let type = ProtectionInformation.ProtectionType(rawValue: UInt8(namespace.identity.protectionType)) else {
-            return nil
-        }
-        var format = ProtectionInformation.Format.guard16
-        // CTRATT.ELBAS: there are extended formats, told of by CNS 5 (figure 98 and section 5.3.1).
-        if identity.attributes & 1 << 15 != 0, let data = try? await controller.identify(5, namespaceID: namespace.id) {
-            let place = 12 + 4 * namespace.identity.formatIndex
-            let bits = UInt8(data[place + 1] & 1) << 1 | data[place] >> 7
-            format = ProtectionInformation.Format(rawValue: bits) ?? .guard16
-        }
-        if format.byteCount > namespace.format.metadataByteCount { return nil }
-        return ProtectionInformation(
-            type, format: format, placement: namespace.identity.isProtectionFirst ? .head : .tail, checks: checks)
+extension ProtectionInformation {
+    /// As the layer has it, of what the driver knows; storage tags are 0.
+    fileprivate init?(_ protection: NVMeProtection, checks: Checks) {
+        guard let type = ProtectionType(rawValue: UInt8(protection.type)),
+            let format = Format(rawValue: protection.format.rawValue)
+        else { return nil }
+        self.init(
+            type, format: format, placement: protection.isFirst ? .head : .tail, checks: checks,
+            storageTagBitCount: protection.storageTagBitCount)
     }
 }
 

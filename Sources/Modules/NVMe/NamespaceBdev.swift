@@ -169,7 +169,7 @@ struct NamespaceIdentity: Sendable, Hashable {
     let commandSet: UInt8
     let blockByteCount: Int
     let metadataByteCount: Int
-    let protectionType: Int
+    let protection: NVMeProtection?
 
     init(_ namespace: NVMeNamespace) {
         uuid = namespace.uuid
@@ -178,7 +178,7 @@ struct NamespaceIdentity: Sendable, Hashable {
         commandSet = namespace.commandSet
         blockByteCount = namespace.blockByteCount
         metadataByteCount = namespace.format.metadataByteCount
-        protectionType = namespace.identity.protectionType
+        protection = namespace.protection
     }
 
     /// Without any of these nobody knows.

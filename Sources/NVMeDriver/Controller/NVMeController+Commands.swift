@@ -118,17 +118,29 @@ extension NVMeController {
         let zones =
             descriptors.commandSet == 2
             ? DataReader(bytes: try await identify(5, namespaceID: id, commandSet: 2)) : nil
+        let protectionType = IdentifyNamespace(data: data).protectionType
+        let extended = protectionType > 0 && identity.hasExtendedFormats ? try await extendedFormats(of: id) : nil
         let appendByteLimit = zones == nil ? transferByteLimit : try await appendByteLimit()
         guard
             let namespace = NVMeNamespace(
                 id: id, identity: IdentifyNamespace(data: data), commandSet: descriptors.commandSet,
-                uuid: descriptors.uuid, transferByteLimit: transferByteLimit, zones: zones,
+                uuid: descriptors.uuid, extended: extended, transferByteLimit: transferByteLimit, zones: zones,
                 appendByteLimit: appendByteLimit)
         else {
             logger.warning("\(name): namespace \(id) says of itself what cannot be; it is left out")
             return nil
         }
         return namespace
+    }
+
+    /// CNS 5 of the NVM command set, which is of zoned namespaces too; nil: the controller does not say.
+    private func extendedFormats(of id: UInt32) async throws(NVMeError) -> DataReader? {
+        do throws(NVMeError) {
+            return DataReader(bytes: try await identify(5, namespaceID: id))
+        } catch {
+            if error.code != .commandFailed { throw error }
+            return nil
+        }
     }
 
     /// ZASL (Zoned Namespace Command Set Specification 1.1, figure 50), of controllers that say it.

@@ -6,8 +6,8 @@ struct BlockParts {
     private let boundary: UInt64
     /// Blocks from one zone to the next; 0: there are none.
     private let zoneBlockCount: UInt64
-    /// By how much the reference tag grows from block to block.
-    let tagStep: UInt32
+    /// The bits of the low 64 of a command's tags that count up from block to block.
+    let tagMask: UInt64
     /// Bytes of data for each block, and of separate metadata.
     let blockByteCount: Int
     let metadataByteCount: Int
@@ -22,7 +22,7 @@ struct BlockParts {
         limit = movesData ? namespace.transferBlockCountLimit : 65_536
         boundary = movesData ? UInt64(namespace.identity.optimalBoundaryBlockCount) : 0
         zoneBlockCount = namespace.zones?.zoneBlockCount ?? 0
-        tagStep = 1...2 ~= namespace.identity.protectionType ? 1 : 0
+        tagMask = namespace.protection?.countingTagMask ?? 0
         self.blockByteCount = blockByteCount ?? namespace.blockByteCount
         metadataByteCount = namespace.separateMetadataByteCount
     }

@@ -15,21 +15,28 @@ public struct NVMeNamespace: Hashable, Sendable {
     /// The most blocks of one command that moves data: 1 to 65,536.
     public let transferBlockCountLimit: Int
 
+    /// What its blocks' protection information looks like; nil: they have none.
+    public let protection: NVMeProtection?
+
     /// What it says of its zones; nil: it has none.
     public let zones: IdentifyZones?
 
-    /// Nil for data that makes no sense: no such format, blocks of an impossible size, none at all.
+    /// Nil for data that makes no sense: no such format, blocks of an impossible size, none at all, protection
+    /// information that cannot be.
     ///
+    /// `extended`: its identity in the NVM command set; nil: the controller has no extended formats.
     /// `transferByteLimit`: of the controller. `zones`: its identity in the zoned command set, where it is of that.
     /// `appendByteLimit`: of the controller too.
     init?(
-        id: UInt32, identity: IdentifyNamespace, commandSet: UInt8, uuid: [UInt8]?, transferByteLimit: Int,
-        zones: DataReader? = nil, appendByteLimit: Int = .max
+        id: UInt32, identity: IdentifyNamespace, commandSet: UInt8, uuid: [UInt8]?, extended: DataReader? = nil,
+        transferByteLimit: Int, zones: DataReader? = nil, appendByteLimit: Int = .max
     ) {
         let formats = identity.formats
         guard identity.formatIndex < formats.count else { return nil }
         let format = formats[identity.formatIndex]
         if format.dataByteCount == 0 || identity.blockCount == 0 { return nil }
+        protection = NVMeProtection(identity, metadataByteCount: format.metadataByteCount, extended: extended)
+        if protection == nil, identity.protectionType > 0 { return nil }
         let size = format.dataByteCount + format.metadataByteCount
         let transferLimit = min(65_536, max(1, transferByteLimit / size))
         let zoned = zones.map {
@@ -51,6 +58,8 @@ public struct NVMeNamespace: Hashable, Sendable {
     public var blockCount: UInt64 { identity.blockCount }
     /// Of separate metadata, in bytes for each block; 0: there is none, or it lies behind the data.
     public var separateMetadataByteCount: Int { identity.isMetadataInterleaved ? 0 : format.metadataByteCount }
+    /// The metadata is protection information and nothing else: the controller can make and strip it (PRACT).
+    public var canOmitMetadata: Bool { protection.map { $0.format.byteCount == format.metadataByteCount } ?? false }
 
     /// Whether it is the same as `other`, however much of it is in use (NUSE changes with each write).
     func isSame(as other: NVMeNamespace) -> Bool {
@@ -60,6 +69,7 @@ public struct NVMeNamespace: Hashable, Sendable {
             for index in usage where index < data.count { data[index] = 0 }
             return data
         }
-        return id == other.id && commandSet == other.commandSet && uuid == other.uuid && rest(self) == rest(other)
+        return id == other.id && commandSet == other.commandSet && uuid == other.uuid
+            && protection == other.protection && rest(self) == rest(other)
     }
 }

@@ -112,7 +112,7 @@ final class CommandWaits: NVMeClient {
         while let (start, count) = parts.next() {
             part.startBlock = start
             part.cdw12 = command.cdw12 & ~0xFFFF | UInt32(count - 1)
-            part.cdw14 = command.cdw14 &+ UInt32(truncatingIfNeeded: start &- command.startBlock) &* parts.tagStep
+            part.countTag(of: command, by: start &- command.startBlock, mask: parts.tagMask)
             let byteCount = count * parts.blockByteCount, metadataByteCount = count * parts.metadataByteCount
             give(
                 Pending(

@@ -23,7 +23,9 @@ extension NVMeQueuePair {
         public static let checksGuard = BlockOptions(rawValue: 1 << 28)
         public static let checksApplicationTag = BlockOptions(rawValue: 1 << 27)
         public static let checksReferenceTag = BlockOptions(rawValue: 1 << 26)
-        /// DEAC, of ``NVMeQueuePair/writeZeroes(_:at:count:options:)``: the blocks may be deallocated.
+        /// STC: the controller checks the storage tag, of which the namespace says which bits count (LBSTM).
+        public static let checksStorageTag = BlockOptions(rawValue: 1 << 24)
+        /// DEAC, of ``NVMeQueuePair/writeZeroes(_:at:count:options:tags:)``: the blocks may be deallocated.
         public static let deallocates = BlockOptions(rawValue: 1 << 25)
     }
 
@@ -31,7 +33,8 @@ extension NVMeQueuePair {
     /// wants it. The namespace is one of the pair's controller, here as everywhere.
     ///
     /// `tags`, here and below: what protection information is made with and checked against, where `options` ask for
-    /// that; nil: the standard ones.
+    /// that; nil: the standard ones. Those that have more bits than the namespace's format has for them are refused as
+    /// `invalidArgument`.
     public nonisolated(nonsending) func read(
         _ namespace: NVMeNamespace, at block: UInt64, into buffer: inout IOBuffer, options: BlockOptions = [],
         tags: NVMeProtectionTags? = nil
@@ -73,23 +76,25 @@ extension NVMeQueuePair {
 
     /// Has the blocks read as zeros.
     public nonisolated(nonsending) func writeZeroes(
-        _ namespace: NVMeNamespace, at block: UInt64, count: Int, options: BlockOptions = []
+        _ namespace: NVMeNamespace, at block: UInt64, count: Int, options: BlockOptions = [],
+        tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) {
-        try await range(IOOpcode.writeZeroes, namespace, block, count, options)
+        try await range(IOOpcode.writeZeroes, namespace, block, count, options, tags)
     }
 
     /// Has the controller read the blocks and check them, without moving data.
     public nonisolated(nonsending) func verify(
-        _ namespace: NVMeNamespace, at block: UInt64, count: Int, options: BlockOptions = []
+        _ namespace: NVMeNamespace, at block: UInt64, count: Int, options: BlockOptions = [],
+        tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) {
-        try await range(IOOpcode.verify, namespace, block, count, options)
+        try await range(IOOpcode.verify, namespace, block, count, options, tags)
     }
 
     /// Marks the blocks as unreadable until they are written again.
     public nonisolated(nonsending) func writeUncorrectable(
         _ namespace: NVMeNamespace, at block: UInt64, count: Int
     ) async throws(NVMeError) {
-        try await range(IOOpcode.writeUncorrectable, namespace, block, count, [])
+        try await range(IOOpcode.writeUncorrectable, namespace, block, count, [], nil)
     }
 
     /// Has everything durable that was written, and had ended, before.
@@ -134,7 +139,7 @@ extension NVMeQueuePair {
                 "\(metadata.byteCount) bytes of metadata are too few for \(count) blocks")
         }
         var command = try self.command(opcode, namespace, block, count, options)
-        command.set(tags ?? NVMeProtectionTags(of: namespace, at: block))
+        try command.set(tags, of: namespace.protection, at: block)
         let parts = BlockParts(namespace, from: block, count: count, movesData: true, blockByteCount: size)
         if opcode == IOOpcode.write, namespace.zones != nil {
             return try await write(inTurn: command, parts, data, metadata)
@@ -150,7 +155,7 @@ extension NVMeQueuePair {
         while let (start, count) = parts.next() {
             part.startBlock = start
             part.cdw12 = command.cdw12 | UInt32(count - 1)
-            part.cdw14 = command.cdw14 &+ UInt32(done) &* parts.tagStep
+            part.countTag(of: command, by: UInt64(done), mask: parts.tagMask)
             let size = parts.blockByteCount, step = parts.metadataByteCount
             let completion = await waits.run(
                 part, data: data.slice(from: done * size, count: count * size),
@@ -161,10 +166,11 @@ extension NVMeQueuePair {
     }
 
     private nonisolated(nonsending) func range(
-        _ opcode: UInt8, _ namespace: NVMeNamespace, _ block: UInt64, _ count: Int, _ options: BlockOptions
+        _ opcode: UInt8, _ namespace: NVMeNamespace, _ block: UInt64, _ count: Int, _ options: BlockOptions,
+        _ tags: NVMeProtectionTags?
     ) async throws(NVMeError) {
         var command = try self.command(opcode, namespace, block, count, options)
-        command.set(NVMeProtectionTags(of: namespace, at: block))
+        try command.set(tags, of: namespace.protection, at: block)
         let parts = BlockParts(namespace, from: block, count: count, movesData: false)
         try check(await waits.run(command, parts: parts, data: nil, metadata: nil), command)
     }

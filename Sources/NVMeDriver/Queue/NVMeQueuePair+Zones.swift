@@ -44,9 +44,9 @@ extension NVMeQueuePair {
         var command = SubmissionQueueEntry(opcode: IOOpcode.zoneAppend, namespaceID: namespace.id)
         command.startBlock = zone
         command.cdw12 = UInt32(count - 1) | options.rawValue
-        command.set(tags ?? NVMeProtectionTags(of: namespace, at: zone))
+        try command.set(tags, of: namespace.protection, at: zone)
         // PIREMAP: tags that count from the zone's start become those of where the blocks go.
-        if 1...2 ~= namespace.identity.protectionType { command.cdw12 |= 1 << 25 }
+        if let type = namespace.protection?.type, type != 3 { command.cdw12 |= 1 << 25 }
         let completion = await waits.run(command, data: data, metadata: metadata)
         try check(completion, command)
         return completion.result

@@ -66,6 +66,7 @@ extension NVMeStatus {
     public static let guardCheckError = NVMeStatus(type: 2, code: 0x82)
     public static let applicationTagCheckError = NVMeStatus(type: 2, code: 0x83)
     public static let referenceTagCheckError = NVMeStatus(type: 2, code: 0x84)
+    public static let storageTagCheckError = NVMeStatus(type: 2, code: 0x88)
     public static let compareFailure = NVMeStatus(type: 2, code: 0x85)
     public static let invalidProtectionInformation = NVMeStatus(type: 1, code: 0x81)
     public static let unwrittenBlock = NVMeStatus(type: 2, code: 0x87)
