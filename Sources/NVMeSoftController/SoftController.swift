@@ -89,7 +89,7 @@ public final class SoftController: Sendable {
     public var namesRetryDelays: Bool {
         get async {
             let engine = engine
-            return await reactor.run { _ in engine.value.namesRetryDelays }
+            return await reactor.run { _ in engine.value.hostKnows.retryDelays }
         }
     }
 

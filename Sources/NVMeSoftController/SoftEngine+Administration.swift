@@ -41,7 +41,7 @@ extension SoftEngine {
             guard let first = pieces(of: command, byteCount: 512)?.first else {
                 return NVMeCompletion(status: .dataTransferError)
             }
-            namesRetryDelays = first.load(UInt8.self, at: 0) == 1
+            hostKnows = (first.load(UInt8.self, at: 0) == 1, first.load(UInt8.self, at: 2) == 1)
             return NVMeCompletion()
         default: return NVMeCompletion(status: .invalidField)
         }

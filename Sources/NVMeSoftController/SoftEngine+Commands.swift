@@ -8,6 +8,8 @@ extension SoftEngine {
         guard let namespace = namespaces[command.namespaceID] else {
             return NVMeCompletion(status: .invalidNamespace)
         }
+        // Invalid Namespace or Format.
+        if namespace.isExtended, !hostKnows.extendedFormats { return NVMeCompletion(status: .invalidNamespace) }
         if let status = accesses[namespace.options.asymmetricGroup]?.status { return NVMeCompletion(status: status) }
         if namespace.zones != nil, let completion = performOnZones(command, namespace) { return completion }
         switch command.opcode {

@@ -20,6 +20,9 @@ extension SoftEngine {
             }
             if hasCommandSets { data.put([4, 1, 0, 0, namespace.commandSet], at: place) }
             return send(data, command)
+        case 5 where hasExtendedFormats && command[11] >> 24 == 0:
+            guard let namespace = namespaces[id] else { return .invalidNamespace }
+            return send(namespace.extendedIdentity(), command)
         case let structure where hasCommandSets: return identify(command, structure, UInt8(command[11] >> 24))
         default: return .invalidField
         }
@@ -45,6 +48,8 @@ extension SoftEngine {
         return send(data, command)
     }
 
+    private var hasExtendedFormats: Bool { namespaces.values.contains { $0.isExtended } }
+
     private func list(after id: UInt32, where isChosen: (SoftNamespace) -> Bool) -> DataWriter {
         var data = DataWriter(byteCount: 4096)
         let chosen = namespaces.values.filter { $0.id > id && isChosen($0) }.map(\.id).sorted()
@@ -63,6 +68,8 @@ extension SoftEngine {
         data.put(UInt32(0x0001_0400), at: 80)
         // Attributes of namespaces are told of, and which paths are open.
         data.put(UInt32(options.subsystem.reportsAccess ? 0x900 : 0x100), at: 92)
+        // Extended formats.
+        data.put(UInt32(hasExtendedFormats ? 1 << 15 : 0), at: 96)
         for (index, delay) in options.retryDelays.prefix(3).enumerated() { data.put(delay, at: 128 + 2 * index) }
         // Format, firmware, namespaces, self-test.
         data.put(UInt16(0x1E | (options.hasDoorbellBuffers ? 0x100 : 0)), at: 256)

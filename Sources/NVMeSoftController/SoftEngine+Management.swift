@@ -87,8 +87,10 @@ extension SoftEngine {
             if chosen >= formats.count { return NVMeStatus(type: 1, code: 0x0A) }
             options.blockCount =
                 options.blockCount * UInt64(options.dataByteCount) / UInt64(formats[chosen].dataByteCount)
+            options.firstStoredBlock =
+                options.firstStoredBlock * UInt64(options.dataByteCount) / UInt64(formats[chosen].dataByteCount)
             (options.dataByteCount, options.metadataByteCount) = formats[chosen]
-            let needed = protection == 0 ? 0 : SoftProtection.byteCount
+            let needed = protection == 0 ? 0 : options.protectionFormat.byteCount
             if protection > 3 || options.metadataByteCount < needed { return NVMeStatus(type: 1, code: 0x0A) }
             options.protectionType = protection
             options.isProtectionFirst = protection > 0 && command[10] >> 8 & 1 != 0
@@ -105,7 +107,7 @@ extension SoftEngine {
 
     private func sanitize(_ command: SoftCommand) -> NVMeStatus {
         if command[10] & 7 == 1 { return .success }
-        for namespace in namespaces.values { namespace.clear(0, namespace.options.blockCount) }
+        for namespace in namespaces.values { namespace.clearAll() }
         return .success
     }
 

@@ -66,13 +66,13 @@ private struct HostBlocks {
 extension SoftEngine {
     /// The protection information is all the metadata: with PRACT, none moves between host and controller.
     private func strips(_ terms: SoftProtection.Terms, _ namespace: SoftNamespace) -> Bool {
-        terms.action && namespace.options.metadataByteCount == SoftProtection.byteCount
+        terms.action && namespace.options.metadataByteCount == namespace.protection?.shape.format.byteCount
     }
 
     /// Read, Verify and Compare.
     func readProtected(_ command: SoftCommand, _ namespace: SoftNamespace) -> NVMeStatus {
         guard let protection = namespace.protection else { return .internalError }
-        let terms = SoftProtection.Terms(command), count = command.blockCount
+        let terms = SoftProtection.Terms(command, protection.shape), count = command.blockCount
         if !protection.allows(terms, command) { return .invalidProtectionInformation }
         if command.opcode == IOOpcode.verify {
             for index in 0..<count {
@@ -101,7 +101,7 @@ extension SoftEngine {
     /// Write and Zone Append. Nothing is written unless all of it can be.
     func writeProtected(_ command: SoftCommand, _ namespace: SoftNamespace, at start: UInt64) -> NVMeStatus {
         guard let protection = namespace.protection else { return .internalError }
-        var terms = SoftProtection.Terms(command)
+        var terms = SoftProtection.Terms(command, protection.shape)
         let count = command.blockCount, scratch = protection.scratch
         if !protection.allows(terms, command) { return .invalidProtectionInformation }
         if Int(count) * namespace.blockByteCount > transferLimit { return .invalidField }
@@ -116,7 +116,7 @@ extension SoftEngine {
             }
         }
         let remaps = command.opcode == IOOpcode.zoneAppend && command.remapsReferenceTags
-        if remaps { terms.referenceTag &+= UInt32(truncatingIfNeeded: start - command.startBlock) }
+        if remaps { terms.referenceTag &+= start - command.startBlock }
         for index in 0..<count {
             let block = namespace.block(start + index)
             again.take(scratch)
@@ -134,7 +134,7 @@ extension SoftEngine {
     /// Write Zeroes: blocks that are protected as all others with PRACT; without, nobody checks them.
     func protectZeroes(_ command: SoftCommand, _ namespace: SoftNamespace) -> NVMeStatus {
         guard let protection = namespace.protection else { return .internalError }
-        let terms = SoftProtection.Terms(command)
+        let terms = SoftProtection.Terms(command, protection.shape)
         if !terms.action { return .success }
         for index in 0..<command.blockCount {
             protection.generate(namespace.block(command.startBlock + index), index, terms)

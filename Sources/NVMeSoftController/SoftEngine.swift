@@ -54,8 +54,8 @@ final class SoftEngine {
     var firmware = SoftFirmware()
     /// What the log page of self-tests says: which is under way.
     var selfTest: UInt8 = 0
-    /// The host knows what a retry delay is.
-    var namesRetryDelays = false
+    /// What the host has said that it knows.
+    var hostKnows = (retryDelays: false, extendedFormats: false)
     /// When the host was last known to be there, and how long it may be silent.
     var keepAlive: (last: UInt64, ticks: UInt64)?
     var isBroken = false
@@ -157,7 +157,7 @@ final class SoftEngine {
         completions = [:]
         shadows = nil
         keepAlive = nil
-        namesRetryDelays = false
+        hostKnows = (false, false)
         firmware.activate()
         eventRequests = []
     }

@@ -1,4 +1,4 @@
-import NVMeDriver
+public import NVMeDriver
 import Reactors
 
 /// What a soft controller's namespace is.
@@ -17,13 +17,25 @@ public struct SoftNamespaceOptions: Sendable {
     /// ANAGRPID: namespaces of one group are reached alike through a controller.
     public var asymmetricGroup: UInt32 = 1
 
-    /// DPS bits 2:0: type of the protection information, 1 to 3, whose guard has 16 bits; 0: there is none. It needs 8
-    /// bytes of metadata.
+    /// DPS bits 2:0: type of the protection information, 1 to 3; 0: there is none. It needs as many bytes of metadata
+    /// as its format has.
     public var protectionType: UInt8 = 0
+    /// PIF. The host must be able to deal with others than those with a guard of 16 bits, and with storage tags.
+    public var protectionFormat = NVMeProtection.Format.guard16
+    /// STS; nil: the fewest bits that the format has.
+    public var storageTagBitCount: Int?
+    /// LBSTM: which bits of storage tags are checked.
+    public var storageTagMask = UInt64.max
     /// DPS bit 3: it stands at the start of the metadata, not at its end.
     public var isProtectionFirst = false
     /// nil: it has no zones.
     public var zones: SoftZoneOptions?
+
+    /// Blocks before this one are as out of range as those behind the last: for one that is larger than memory.
+    public var firstStoredBlock: UInt64 = 0
+    /// What it says of its extended format (ELBAF) and of what there is of it (PIC) in place of the truth, as a
+    /// controller does that is not to be trusted.
+    public var claimedExtendedFormat: (entry: UInt32, capabilities: UInt8)?
 
     public init(blockCount: UInt64) { self.blockCount = blockCount }
 }
@@ -46,29 +58,32 @@ final class SoftNamespace {
         self.id = id
         self.options = options
         blockByteCount = options.dataByteCount + (options.isMetadataInterleaved ? options.metadataByteCount : 0)
-        data = try MemoryRegion(byteCount: Int(options.blockCount) * blockByteCount)
+        let stored = Int(options.blockCount - options.firstStoredBlock)
+        data = try MemoryRegion(byteCount: stored * blockByteCount)
         let apart = options.isMetadataInterleaved ? 0 : options.metadataByteCount
-        metadata = apart > 0 ? try MemoryRegion(byteCount: Int(options.blockCount) * apart) : nil
+        metadata = apart > 0 ? try MemoryRegion(byteCount: stored * apart) : nil
         zones = options.zones.map { SoftZones($0, blockCount: options.blockCount) }
         protection = try SoftProtection(options)
-        if protection != nil { clear(0, options.blockCount) }
+        if protection != nil { clearAll() }
     }
 
     var commandSet: UInt8 { zones == nil ? 0 : Self.zonedCommandSet }
 
     /// Whether the blocks exist.
     func holds(_ start: UInt64, _ count: UInt64) -> Bool {
-        count <= options.blockCount && start <= options.blockCount - count
+        count <= options.blockCount && start <= options.blockCount - count && start >= options.firstStoredBlock
     }
 
     func blocks(_ start: UInt64, _ count: UInt64) -> IOMemory {
-        data.memory(from: Int(start) * blockByteCount, count: Int(count) * blockByteCount)
+        data.memory(
+            from: Int(start - options.firstStoredBlock) * blockByteCount, count: Int(count) * blockByteCount)
     }
 
     /// Of separate metadata; nil: there is none.
     func metadata(_ start: UInt64, _ count: UInt64) -> IOMemory? {
         metadata?.memory(
-            from: Int(start) * options.metadataByteCount, count: Int(count) * options.metadataByteCount)
+            from: Int(start - options.firstStoredBlock) * options.metadataByteCount,
+            count: Int(count) * options.metadataByteCount)
     }
 
     /// One block, wherever its metadata lies.
@@ -86,6 +101,14 @@ final class SoftNamespace {
         for number in start..<start + count { protection.disable(block(number)) }
     }
 
+    func clearAll() { clear(options.firstStoredBlock, options.blockCount - options.firstStoredBlock) }
+
+    /// The host must have said that it knows such formats.
+    var isExtended: Bool {
+        options.claimedExtendedFormat != nil
+            || protection.map { $0.shape.format != .guard16 || $0.shape.storageTagBitCount > 0 } ?? false
+    }
+
     /// The formats that it can have: the one that it has, and blocks of 512 and of 4,096 bytes without metadata.
     static func formats(_ options: SoftNamespaceOptions) -> [(dataByteCount: Int, metadataByteCount: Int)] {
         [(options.dataByteCount, options.metadataByteCount), (512, 0), (4096, 0)]
@@ -99,7 +122,7 @@ final class SoftNamespace {
         data.put(options.blockCount, at: 16)
         data.put(UInt8(options.isMetadataInterleaved ? 0x10 : 0), at: 26)
         data.put(UInt8(options.metadataByteCount > 0 ? 3 : 0), at: 27)
-        data.put(UInt8(options.metadataByteCount >= SoftProtection.byteCount ? 0x1F : 0), at: 28)
+        data.put(UInt8(options.metadataByteCount >= options.protectionFormat.byteCount ? 0x1F : 0), at: 28)
         data.put(options.protectionType | (options.isProtectionFirst ? 8 : 0), at: 29)
         data.put(UInt8(options.isShared ? 1 : 0), at: 30)
         data.put(options.asymmetricGroup, at: 92)
@@ -111,6 +134,17 @@ final class SoftNamespace {
             data.put(UInt32(format.metadataByteCount) | shift << 16, at: 128 + 4 * index)
         }
         data.put(UInt8(Self.formats(options).count - 1), at: 25)
+        return data
+    }
+
+    /// The answer to Identify, CNS 5 of the NVM command set.
+    func extendedIdentity() -> DataWriter {
+        var data = DataWriter(byteCount: 4096)
+        data.put(options.storageTagMask, at: 0)
+        // PIC: storage tags beside a guard of 16 bits too; reads check them.
+        data.put(options.claimedExtendedFormat?.capabilities ?? 5, at: 8)
+        let shape = protection?.shape, own = UInt32(shape?.format.rawValue ?? 0) << 7
+        data.put(options.claimedExtendedFormat?.entry ?? own | UInt32(shape?.storageTagBitCount ?? 0), at: 12)
         return data
     }
 }

@@ -78,9 +78,9 @@ extension SoftNamespace {
         var options = other.options
         options.blockCount = blockCount
         try self.init(id: id, options)
-        let kept = min(blockCount, other.options.blockCount)
-        blocks(0, kept).copy(from: other.blocks(0, kept))
-        if let old = other.metadata(0, kept) { metadata(0, kept)?.copy(from: old) }
+        let first = options.firstStoredBlock, kept = min(blockCount, other.options.blockCount) - first
+        blocks(first, kept).copy(from: other.blocks(first, kept))
+        if let old = other.metadata(first, kept) { metadata(first, kept)?.copy(from: old) }
     }
 }
 

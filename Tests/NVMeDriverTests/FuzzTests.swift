@@ -21,7 +21,7 @@ struct FuzzTests {
         }
     }
 
-    @Test(arguments: UInt64(0)..<10)
+    @Test(arguments: UInt64(0)..<20)
     func `is met for the first time, and the driver keeps its promises`(seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         // Much is as it should be, so that what comes later is reached.
@@ -29,7 +29,7 @@ struct FuzzTests {
             Int.random(in: 0..<20, using: &random) == 0 ? UInt8.random(in: 0...255, using: &random) : 0
         }
         do {
-            try ControllerFuzzing.run(script, isZoned: seed % 2 == 1)
+            try ControllerFuzzing.run(script, isZoned: seed % 2 == 1, isProtected: seed % 4 > 1)
         } catch {
             Issue.record("seed \(seed), script \(script): \(error)")
         }

@@ -14,12 +14,19 @@ public enum ControllerFuzzing {
     /// What any controller may do to the driver is: fail its calls. Nothing traps, every command ends, every call
     /// returns, and once the controller answers as it should a new attachment works.
     ///
-    /// `script`: how answers are altered; any bytes. `isZoned`: one of its namespaces has zones. `isVerbose`: what the
-    /// driver logs is shown.
+    /// `script`: how answers are altered; any bytes. `isZoned`: one of its namespaces has zones. `isProtected`: one has
+    /// protection information of an extended format. `isVerbose`: what the driver logs is shown.
     /// - Throws: ``Failure``.
-    public static func run(_ script: [UInt8], isZoned: Bool = false, isVerbose: Bool = false) throws {
+    public static func run(
+        _ script: [UInt8], isZoned: Bool = false, isProtected: Bool = false, isVerbose: Bool = false
+    ) throws {
         try Simulation(seed: 1).run { local in
             var options = controller
+            if isProtected {
+                options.namespaces[1].metadataByteCount = 16
+                options.namespaces[1].protectionType = 1
+                options.namespaces[1].protectionFormat = .guard64
+            }
             if isZoned { options.namespaces[1].zones = SoftZoneOptions(blockCount: 16) }
             let soft = try SoftController(options, on: local)
             await soft.tamper(with: script)
@@ -110,6 +117,13 @@ private final class Session {
         try? await pair.read(namespace, at: 0, into: &data, metadata: &metadata)
         step = "read"
         try? await pair.read(namespace, at: namespace.blockCount - 1, into: &data)
+        if namespace.protection != nil {
+            step = "write and have it protected"
+            try? await pair.write(namespace, at: 0, from: data, metadata: metadata, options: .protectionAction)
+            step = "verify"
+            try? await pair.verify(
+                namespace, at: 0, count: 2, options: [.checksGuard, .checksStorageTag, .checksReferenceTag])
+        }
         step = "compareAndWrite"
         try? await pair.compareAndWrite(namespace, at: 0, expected: data, new: data)
         step = "deallocate"
