@@ -1,3 +1,4 @@
+import Bdev
 import NVMeDriver
 import Reactors
 import Testing
@@ -144,6 +145,51 @@ extension GuestTests {
             let isSame = found.contentEquals(written)
             #expect(isSame)
             pair.remove(commands)
+            await local.close(pair, of: controller)
+        }
+    }
+
+    @Test func `a controller makes, strips and checks protection information with a guard of 64 bits`() async throws {
+        try await withController("protected64") { local, controller in
+            let pair = try await local.makeQueuePair(of: controller)
+            let namespace = try #require(await controller.namespaces.first)
+            #expect(namespace.protection == NVMeProtection(type: 1, format: .guard64))
+            #expect(namespace.canOmitMetadata)
+            let checks: NVMeQueuePair.BlockOptions = [.checksGuard, .checksApplicationTag, .checksReferenceTag]
+            var tags = NVMeProtectionTags(referenceTag: 1000)
+            tags.applicationTag = 0x1234
+            var written = await local.buffer(byteCount: 64 * 4096), found = await local.buffer(byteCount: 64 * 4096)
+            written.fillPattern(64)
+            found.fill(with: 0)
+            try await pair.write(namespace, at: 1000, from: written, options: .protectionAction, tags: tags)
+            try await pair.read(
+                namespace, at: 1000, into: &found, options: checks.union(.protectionAction), tags: tags)
+            let isSame = found.contentEquals(written)
+            #expect(isSame)
+            // What QEMU has made is what the layer above would have made.
+            var metadata = await local.buffer(byteCount: 64 * 16)
+            try await pair.read(
+                namespace, at: 1000, into: &found, metadata: &metadata, options: checks, tags: tags)
+            let shape = BlockProtection(
+                ProtectionInformation(.type1, format: .guard64), dataByteCount: 4096, metadataByteCount: 16,
+                isInterleaved: false)
+            try shape.verify(
+                Segments(found.memory), metadata: metadata.memory, blockCount: 64,
+                tags: ProtectionTags(referenceTag: 1000, applicationTag: 0x1234))
+            // Wrong ones are found.
+            for (byte, status) in [
+                (0, NVMeStatus.guardCheckError), (9, .applicationTagCheckError), (10, .referenceTagCheckError),
+                (15, .referenceTagCheckError),
+            ] {
+                let place = 50 * 16 + byte, right: UInt8 = metadata.load(at: place)
+                metadata.store(right ^ 1, at: place)
+                let error = await #expect(throws: NVMeError.self) {
+                    try await pair.write(
+                        namespace, at: 1000, from: written, metadata: metadata, options: checks, tags: tags)
+                }
+                #expect(error?.status?.matches(status) == true, "byte \(byte): \(String(describing: error))")
+                metadata.store(right, at: place)
+            }
             await local.close(pair, of: controller)
         }
     }

@@ -25,8 +25,11 @@ extension GuestTests {
         try function.bindToVFIO(force: true)
     }
 
-    @Test(arguments: ["plain", "large"])
+    /// Of blocks with protection information, what is read has been checked by the controller, for this driver with
+    /// the tags that the kernel has written.
+    @Test(arguments: ["plain", "large", "protected1", "protected64"])
     func `what this driver writes the kernel reads, and the reverse`(drive: String) async throws {
+        let options: NVMeQueuePair.BlockOptions = [.protectionAction, .checksGuard, .checksReferenceTag]
         let size = 1 << 18
         let expected = try await pattern(11, size)
         try await withController(drive) { local, controller in
@@ -34,7 +37,8 @@ extension GuestTests {
             var buffer = await local.buffer(byteCount: size)
             buffer.fillPattern(11)
             let namespace = try #require(await controller.namespaces.first)
-            try await pair.write(namespace, at: UInt64((1 << 20) / namespace.blockByteCount), from: buffer)
+            try await pair.write(
+                namespace, at: UInt64((1 << 20) / namespace.blockByteCount), from: buffer, options: options)
             await local.close(pair, of: controller)
         }
         let reverse = try await pattern(12, size)
@@ -51,7 +55,8 @@ extension GuestTests {
             let pair = try await local.makeQueuePair(of: controller)
             var buffer = await local.buffer(byteCount: size)
             let namespace = try #require(await controller.namespaces.first)
-            try await pair.read(namespace, at: UInt64((2 << 20) / namespace.blockByteCount), into: &buffer)
+            try await pair.read(
+                namespace, at: UInt64((2 << 20) / namespace.blockByteCount), into: &buffer, options: options)
             #expect(Data(buffer.copied()) == reverse)
             await local.close(pair, of: controller)
         }

@@ -47,7 +47,8 @@ extension GuestTests {
     }
 
     @Test(arguments: [
-        "plain", "large", "separate", "protected1", "protected2", "protected3", "small", "single", "zoned",
+        "plain", "large", "separate", "protected1", "protected2", "protected3", "protected64", "small", "single",
+        "zoned",
     ])
     func `a bdev made by JSON passes the conformance suite`(drive: String) async throws {
         try await withEngine(drive, [Self.attach(drive)]) { engine, modules in
@@ -78,13 +79,14 @@ extension GuestTests {
         }
     }
 
-    @Test(arguments: ["protected1", "protected2", "protected3"])
+    @Test(arguments: ["protected1", "protected2", "protected3", "protected64"])
     func `a controller makes and checks protection information for a bdev`(drive: String) async throws {
         try await withEngine(drive, [Self.attach(drive, checks: true)]) { engine, _ in
             let descriptor = try await engine.open("Nvme0n1", mode: .readWrite)
             #expect(descriptor.geometry.protection?.checks.contains(.guard) == true)
             try await descriptor.withChannel(on: engine.reactors[0]) { channel in
-                var data = try channel.allocateBuffer(byteCount: 8 * 512)
+                let blockByteCount = descriptor.geometry.blockByteCount
+                var data = try channel.allocateBuffer(byteCount: 8 * blockByteCount)
                 data.fill(with: 0x3C)
                 try await channel.write(from: data, at: .block(64))
                 data.fill(with: 0)
@@ -96,8 +98,9 @@ extension GuestTests {
                 // A block whose guard is wrong, which a write without checks makes.
                 var wrong = NVMeCommand(opcode: IOOpcode.write)
                 wrong.words[10] = 70
-                var block: IOBuffer? = try channel.allocateBuffer(byteCount: 512)
-                var metadata: IOBuffer? = try channel.allocateBuffer(byteCount: 8)
+                var block: IOBuffer? = try channel.allocateBuffer(byteCount: blockByteCount)
+                var metadata: IOBuffer? = try channel.allocateBuffer(
+                    byteCount: descriptor.geometry.metadataByteCount)
                 block!.fill(with: 0x77)
                 metadata!.fill(with: 0)
                 _ = try await channel.perform(wrong, on: .io, data: &block, metadata: &metadata)

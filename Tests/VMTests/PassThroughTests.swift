@@ -36,7 +36,7 @@ extension GuestTests {
 
     // MARK: Bdevs
 
-    @Test(arguments: ["plain", "large", "separate", "protected1", "small"])
+    @Test(arguments: ["plain", "large", "separate", "protected1", "protected64", "small"])
     func `a bdev of what the kernel's driver keeps passes the conformance suite`(drive: String) async throws {
         let call = try attach("\(Guest.address(drive))")
         try await withKernelDriver(drive) { _, _ in
