@@ -164,7 +164,7 @@ public final class NVMeQueuePair {
     }
 
     @inline(__always)
-    private func start(_ slot: Int) {
+    func start(_ slot: Int) {
         if hasInjections, inject(slot) { return }
         if inFlight < inFlightLimit, waitingFirst < 0, state == .connected { enqueue(slot) } else { wait(slot) }
     }
