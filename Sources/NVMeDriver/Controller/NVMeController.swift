@@ -33,8 +33,10 @@ public actor NVMeController {
         /// How long a controller with a keep-alive timer waits for a sign of life before it gives the host up; half as
         /// often it is given one. Zero: never.
         public var keepAliveTimeout = Duration.seconds(10)
-        /// Whether doorbells in memory are used where the controller has them: emulated ones do, and save most exits.
-        public var usesShadowDoorbells = true
+        /// Whether doorbells in memory are used where the controller has them (emulated ones do). They save stores to
+        /// registers, and have the controller look at memory four times for each command: nil is for where no IOMMU
+        /// translates that, since one of software costs more than they save.
+        public var usesShadowDoorbells: Bool?
         /// What lies in the controller's own memory, where it has some for that (CMB).
         public var controllerMemory: ControllerMemoryUse = []
         /// Whether a controller is taken that no IOMMU looks after. **Unsafe**: a fault of the device or of this driver
