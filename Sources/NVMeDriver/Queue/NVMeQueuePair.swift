@@ -100,7 +100,8 @@ public final class NVMeQueuePair {
 
     // MARK: Giving commands
 
-    /// Gives a command whose data, if it has any, lies in one stretch.
+    /// Gives a command whose data, if it has any, lies in one stretch, such as a bdev's request hands out. Who has
+    /// buffers gives those: ``submit(_:buffer:client:token:)``.
     ///
     /// False: no request is free. Nothing has happened then, and `client` will be told when there is room. A command
     /// that cannot be carried out (memory out of the device's reach, a closed pair) is accepted and ends with an error,
