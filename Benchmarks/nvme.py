@@ -60,8 +60,9 @@ def inclusive(program, number, scenario):
     WORK.mkdir(exist_ok=True)
     output = WORK / "callgrind.out.nvme"
     try:
-        measure.run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}", program, *scenario.arguments.split(),
-                     "-q", DEPTH, "-w", "randread", "-o", "4096", "--number-ios", number, "--disable-cpumask-locks"])
+        measure.run(["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={output}", program,
+                     *scenario.arguments.split(), "-q", DEPTH, "-w", "randread", "-o", "4096", "--number-ios", number,
+                     "--disable-cpumask-locks"])
         listing = measure.run(["callgrind_annotate", "--inclusive=yes", "--threshold=100", "--auto=no", output]).stdout
     finally:
         output.unlink(missing_ok=True)
