@@ -69,9 +69,9 @@ struct Options: ParsableCommand {
     @Flag(name: [.customShort("E"), .customLong("enable-interrupt")], help: "Sleep until the device interrupts.")
     var usesInterrupts = false
     @Flag(
-        name: .customLong("no-shadow-doorbells"),
-        help: "Store to the doorbells themselves, though the controller offers words of memory in their place.")
-    var avoidsShadowDoorbells = false
+        name: .customLong("shadow-doorbells"), inversion: .prefixedNo,
+        help: "Use the words of memory that a controller offers in place of doorbells; default: without an IOMMU.")
+    var usesShadowDoorbells: Bool?
     @Flag(
         name: .customLong("allow-no-iommu"),
         help: "UNSAFE: take devices that no IOMMU looks after, too. Wants root, and hugepages (vm.nr_hugepages).")
@@ -163,7 +163,7 @@ extension Options {
         }
         plan.sharesCores = sharesCores
         plan.usesInterrupts = usesInterrupts
-        plan.usesShadowDoorbells = !avoidsShadowDoorbells
+        plan.usesShadowDoorbells = usesShadowDoorbells
         plan.allowsNoIOMMU = allowsNoIOMMU
         plan.forcesUnitAccess = forcesUnitAccess
         if usesBdevs, forcesUnitAccess {

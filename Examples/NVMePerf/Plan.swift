@@ -34,7 +34,7 @@ struct Plan: Sendable {
     /// nil: as many entries as the depth needs.
     var queueEntryCount: Int?
     var usesInterrupts = false
-    var usesShadowDoorbells = true
+    var usesShadowDoorbells: Bool?
     var allowsNoIOMMU = false
     var forcesUnitAccess = false
     var usesBdevs = false

@@ -35,6 +35,7 @@ struct Run {
         var reactorOptions = ReactorOptions()
         reactorOptions.locksCores = !plan.sharesCores
         if plan.allowsNoIOMMU { reactorOptions.memory.pages = .huge }
+        reactorOptions.memory.byteCountLimit = .max
         // The kernel wakes who sleeps; nothing is gained by spinning on its queue.
         if !files.isEmpty { reactorOptions.idlePolicy = .adaptive(spin: .zero) }
         reactorOptions.ring.completionEntries = max(2048, Self.powerOfTwo(plan.depth * (files.count + 1)))
@@ -72,8 +73,7 @@ struct Run {
         var options = NVMeController.Options()
         let depth = (plan.depth + plan.queuePairCount - 1) / plan.queuePairCount
         options.queueEntryCount = plan.queueEntryCount ?? max(256, depth + 1)
-        // The memory of a queue pair fits into one hugepage then, if the depth allows.
-        options.requestCount = max(plan.allowsNoIOMMU ? 256 : 512, depth)
+        options.requestCount = max(512, depth)
         options.allowsNoIOMMU = plan.allowsNoIOMMU
         options.usesInterrupts = plan.usesInterrupts
         options.usesShadowDoorbells = plan.usesShadowDoorbells
@@ -206,17 +206,15 @@ struct Run {
         defer { load.leave() }
         let pair = try await local.makeQueuePair(of: controller)
         let name = "\(controller.name) NSID \(namespace.id)"
-        let worker: NVMeWorker
+        let worker = NVMeWorker(
+            load, pair, namespace, blocks: blocks, name: name, forcesUnitAccess: plan.forcesUnitAccess)
+        load.begin()
         do {
-            worker = try NVMeWorker(
-                load, pair, namespace, blocks: blocks, name: name, forcesUnitAccess: plan.forcesUnitAccess,
-                on: local.reactor)
+            try worker.begin(on: local)
         } catch {
             await local.close(pair, of: controller)
             throw error
         }
-        load.begin()
-        worker.begin()
         await load.wait()
         var result = load.result(name, .nvme)
         result.statistics = pair.statistics

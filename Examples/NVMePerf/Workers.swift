@@ -1,9 +1,10 @@
 import NVMeDriver
 import Reactors
 import SystemPackage
+import ToolSupport
 
-/// The buffers of a queue, one for each slot.
-struct Buffers {
+/// The buffers of a file's queue, one for each slot.
+private struct Buffers {
     let region: MemoryRegion
     private let stride: Int
     private let byteCount: Int
@@ -24,33 +25,27 @@ struct Buffers {
     }
 }
 
-/// Keeps one queue pair full, through its synchronous face: each completion gives the next command.
+/// Keeps one queue pair full, through its synchronous face: each completion gives the next command, with the buffers
+/// that came back.
 final class NVMeWorker: NVMeClient {
     private let load: Load
     private let pair: NVMeQueuePair
     private let name: String
-    /// What the next two lie in.
-    private let regions: [MemoryRegion]
-    private let buffers: [IOMemory]
-    /// Empty: there is none, or it lies behind the data.
-    private let metadata: [IOMemory]
+    private let byteCount: Int
+    /// 0: there is no metadata, or it lies behind the data.
+    private let metadataByteCount: Int
     private let read: SubmissionQueueEntry
     private let write: SubmissionQueueEntry
 
     init(
         _ load: Load, _ pair: NVMeQueuePair, _ namespace: NVMeNamespace, blocks: Int, name: String,
-        forcesUnitAccess: Bool, on reactor: Reactor
-    ) throws {
+        forcesUnitAccess: Bool
+    ) {
         self.load = load
         self.pair = pair
         self.name = name
-        let data = try Buffers(count: load.depth, byteCount: blocks * namespace.blockByteCount, on: reactor)
-        let apartByteCount = blocks * namespace.separateMetadataByteCount
-        let apart =
-            apartByteCount == 0 ? nil : try Buffers(count: load.depth, byteCount: apartByteCount, on: reactor)
-        regions = [data.region] + [apart?.region].compactMap { $0 }
-        buffers = data.memories(load.depth)
-        metadata = apart?.memories(load.depth) ?? []
+        byteCount = blocks * namespace.blockByteCount
+        metadataByteCount = blocks * namespace.separateMetadataByteCount
         func command(_ opcode: UInt8) -> SubmissionQueueEntry {
             var command = SubmissionQueueEntry(opcode: opcode, namespaceID: namespace.id)
             command.cdw12 = UInt32(blocks - 1)
@@ -63,28 +58,43 @@ final class NVMeWorker: NVMeClient {
         pair.add(self)
     }
 
-    func begin() { for slot in 0..<load.depth { submit(slot) } }
+    func begin(on local: isolated LocalReactor) throws(UsageError) {
+        for slot in 0..<load.depth {
+            let data = try buffer(byteCount, slot, on: local)
+            submit(data, metadataByteCount == 0 ? nil : try buffer(metadataByteCount, slot, on: local))
+        }
+    }
+
+    private func buffer(
+        _ byteCount: Int, _ slot: Int, on local: isolated LocalReactor
+    ) throws(UsageError) -> IOBuffer {
+        guard var buffer = local.allocateBuffer(byteCount: byteCount) else {
+            throw UsageError("there is no memory for \(load.depth) I/Os: use a lower depth (-q) or smaller I/Os (-o)")
+        }
+        let words = buffer.byteCount / 8
+        for word in 0..<words {
+            buffer.store(UInt64(slot * words + word) &* 0x9E37_79B9_7F4A_7C15, at: word * 8)
+        }
+        return buffer
+    }
 
     @inline(__always)
-    private func submit(_ slot: Int) {
+    private func submit(_ data: consuming IOBuffer?, _ metadata: consuming IOBuffer?) {
         guard let io = load.next() else { return load.endIfIdle() }
         var command = io.isRead ? read : write
         command.startBlock = io.block
-        // The slot in the lowest 16 bits, the time above.
-        let token = UInt64(truncatingIfNeeded: slot) | io.start << 16
-        let isAccepted: Bool
-        if metadata.isEmpty {
-            isAccepted = pair.submit(command, data: buffers[slot], client: self, token: token)
-        } else {
-            isAccepted = pair.submit(
-                command, data: buffers[slot], metadata: metadata[slot], client: self, token: token)
-        }
+        let isAccepted =
+            metadataByteCount == 0
+            ? pair.submit(command, buffer: &data, client: self, token: io.start)
+            : pair.submit(command, buffer: &data, metadata: &metadata, client: self, token: io.start)
         precondition(isAccepted, "a queue pair has a request for every slot of its worker")
     }
 
-    override func commandCompleted(token: UInt64, _ completion: NVMeCompletion) {
-        if completion.status.isSuccess { load.succeeded(since: token >> 16) } else { failed(completion.status) }
-        submit(Int(truncatingIfNeeded: token & 0xFFFF))
+    override func commandCompleted(
+        token: UInt64, _ completion: NVMeCompletion, data: consuming IOBuffer?, metadata: consuming IOBuffer?
+    ) {
+        if completion.status.isSuccess { load.succeeded(since: token) } else { failed(completion.status) }
+        submit(data, metadata)
     }
 
     @inline(never)

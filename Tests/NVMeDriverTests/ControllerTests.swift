@@ -36,4 +36,20 @@ struct ControllerTests {
             await controller.detach()
         }
     }
+
+    @Test func `memory keeps nothing of controllers that came and went`() throws {
+        try simulateSoft { local, soft in
+            var buffer = await local.buffer(byteCount: 512)
+            let region = try #require(MemoryRegion.find(arena: buffer.memory.arena))
+            for _ in 0..<3 {
+                let controller = try await soft.attach(on: local.reactor)
+                let pair = try await local.makeQueuePair(of: controller)
+                try await pair.read(await controller.namespaces[0], at: 0, into: &buffer)
+                #expect(region.pinCount == 1)
+                await local.close(pair, of: controller)
+                await controller.detach()
+                #expect(region.pinCount == 0)
+            }
+        }
+    }
 }

@@ -18,6 +18,13 @@ enum Guest {
     /// Without the rights of root.
     static let isOrdinaryUser = isHere && geteuid() != 0
 
+    /// Of the kernel: `6.1` is `[6, 1]`.
+    static let kernel: [Int] = {
+        let release = (try? String(contentsOfFile: "/proc/sys/kernel/osrelease", encoding: .utf8)) ?? ""
+        return release.split { $0 == "." || $0 == "-" }.prefix(2).compactMap { Int($0) }
+    }()
+    static let isLinux62OrLater = !kernel.lexicographicallyPrecedes([6, 2])
+
     /// The PCI addresses of its drives by their names, which are also their serial numbers.
     static let drives: [String: PCIAddress] = {
         var drives: [String: PCIAddress] = [:]

@@ -12,8 +12,6 @@ struct NoIOMMUTests {
     private static var options: NVMeController.Options {
         var options = NVMeController.Options()
         options.allowsNoIOMMU = true
-        // The memory of a queue pair fits into one hugepage.
-        options.requestCount = 256
         return options
     }
 
@@ -50,6 +48,7 @@ struct NoIOMMUTests {
             let controller = try await NVMeController.attach(
                 pciAddress: address, on: local.reactor, options: Self.options)
             #expect(controller.access.description == "direct, through no IOMMU")
+            #expect(await controller.usesShadowDoorbells)
             try await exercise(controller, on: local.reactor, seed: 41)
             try await controller.reset()
             try await exercise(controller, on: local.reactor, seed: 42)
@@ -58,7 +57,7 @@ struct NoIOMMUTests {
     }
 
     @Test func `nvme-perf wants to be told that it may`() throws {
-        let line = "-b \(try Guest.address("exposed")) -q 8 -o 4096 -w randread --number-ios 1000"
+        let line = "-b \(try Guest.address("exposed")) -q 128 -o 32k -w randread --number-ios 1000"
         let refused = try runProgram("nvme-perf \(line)")
         #expect(refused.status == 2)
         let result = try runProgram("nvme-perf \(line) --allow-no-iommu")
@@ -71,7 +70,6 @@ struct NoIOMMUTests {
             let engine = BdevEngine(group: group), module = NVMeModule()
             var options = NVMeModule.Options()
             options.allowsNoIOMMU = true
-            options.requestCount = 256
             try module.setOptions(options)
             try await engine.register(module)
             _ = try await module.attach("Nvme0", at: address)

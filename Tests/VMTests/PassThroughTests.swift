@@ -326,7 +326,9 @@ extension GuestTests {
         }
     }
 
-    @Test func `a drive that goes from under the kernel's driver is removed, and no command is lost`() async throws {
+    /// An old kernel gives a controller's shadow doorbells back after its IOMMU has, and dies of it.
+    @Test(.enabled(if: Guest.isLinux62OrLater, "the kernel cannot lose a drive of QEMU's whose files are open"))
+    func `a drive that goes from under the kernel's driver is removed, and no command is lost`() async throws {
         let address = try Guest.address("faulty")
         try await withKernelDriver("faulty") { _, _ in
             try await withPassThrough("\(address)") { local, controller in

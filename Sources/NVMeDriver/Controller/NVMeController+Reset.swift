@@ -78,24 +78,23 @@ extension NVMeController {
 
     /// All of the subsystem's controllers are off. Registers may read as ones while the link comes up again.
     private func stopSubsystem() async throws(NVMeError) {
-        let registers = transport.registers, clock = reactor.loop.clock
+        let registers = transport.registers
         // "NVMe".
         registers.store32(0x4E56_4D65, RegisterOffset.subsystemReset)
-        let deadline = clock.now() &+ clock.ticks(capabilities.readyTimeout + .milliseconds(500))
-        while true {
-            let status = ControllerStatus(rawValue: registers.load32(RegisterOffset.status))
-            let configuration = ControllerConfiguration(rawValue: registers.load32(RegisterOffset.configuration))
-            if !status.isGone, !status.isReady, !configuration.isEnabled { return try transport.restoreFunction() }
-            // It may have forgotten where its registers are.
-            if status.isGone, !transport.isRemoved { try? transport.restoreFunction() }
-            if transport.isRemoved || clock.now() > deadline {
-                let isGone = status.isGone || transport.isRemoved
-                throw NVMeError(
-                    isGone ? .removed : .timedOut, device: name,
-                    "the controller \(isGone ? "does not come back from" : "has ignored") a reset of its subsystem")
+        let isInTime = try await becomesTrue(within: capabilities.readyTimeout) { () throws(NVMeError) in
+            let isGone = status.isGone
+            if !isGone, !status.isReady, !configuration.isEnabled { return true }
+            if transport.isRemoved {
+                throw NVMeError(.removed, device: name, "the controller was removed as its subsystem was reset")
             }
-            await sleep(.milliseconds(1))
+            // It may have forgotten where its registers are.
+            if isGone { try? transport.restoreFunction() }
+            return false
         }
+        if isInTime { return try transport.restoreFunction() }
+        throw NVMeError(
+            status.isGone ? .removed : .timedOut, device: name,
+            "the controller \(status.isGone ? "does not come back from" : "has ignored") a reset of its subsystem")
     }
 
     private func disconnectPairs(resumes: Bool) async {
@@ -173,7 +172,7 @@ extension NVMeController {
     private func watch() {
         admin.pair.scan()
         if state == .ready { keepAlive() }
-        let status = ControllerStatus(rawValue: transport.registers.load32(RegisterOffset.status))
+        let status = status
         let isGone = status.isGone || transport.isRemoved
         if isComingUp {
             if isGone || status.isFatal { failAdmin() }

@@ -33,8 +33,10 @@ public actor NVMeController {
         /// How long a controller with a keep-alive timer waits for a sign of life before it gives the host up; half as
         /// often it is given one. Zero: never.
         public var keepAliveTimeout = Duration.seconds(10)
-        /// Whether doorbells in memory are used where the controller has them: emulated ones do, and save most exits.
-        public var usesShadowDoorbells = true
+        /// Whether doorbells in memory are used where the controller has them (emulated ones do). They save stores to
+        /// registers, and have the controller look at memory four times for each command: nil is for where no IOMMU
+        /// translates that, since one of software costs more than they save.
+        public var usesShadowDoorbells: Bool?
         /// What lies in the controller's own memory, where it has some for that (CMB).
         public var controllerMemory: ControllerMemoryUse = []
         /// Whether a controller is taken that no IOMMU looks after. **Unsafe**: a fault of the device or of this driver
@@ -203,85 +205,6 @@ public actor NVMeController {
         let own = min(QueueMemory.listEntryCount * 4096, transport.transferByteLimit ?? .max)
         guard let shift = identity.transferPageShift, shift < 20 else { return own }
         return min(own, capabilities.pageByteCounts.lowerBound << shift)
-    }
-
-    // MARK: Off and on
-
-    private var status: ControllerStatus {
-        ControllerStatus(rawValue: transport.registers.load32(RegisterOffset.status))
-    }
-
-    private var configuration: ControllerConfiguration {
-        ControllerConfiguration(rawValue: transport.registers.load32(RegisterOffset.configuration))
-    }
-
-    private func configure(_ configuration: ControllerConfiguration) {
-        transport.registers.store32(configuration.rawValue, RegisterOffset.configuration)
-    }
-
-    /// Off: it has forgotten its queues, and reads and writes no memory any more.
-    func disable() async throws(NVMeError) {
-        var wanted = configuration
-        if wanted.isEnabled {
-            // One that is on its way up must arrive first (section 3.5.3).
-            if !status.isReady, !status.isFatal { try? await wait("become ready") { $0.isReady || $0.isFatal } }
-            wanted.isEnabled = false
-            configure(wanted)
-        }
-        try await wait("stop") { !$0.isReady }
-    }
-
-    func enable() async throws(NVMeError) {
-        admin.prepare(transport.registers)
-        hideControllerMemory()
-        var wanted = ControllerConfiguration(
-            pageByteCount: capabilities.pageByteCounts.lowerBound, usesCommandSets: capabilities.hasCommandSets)
-        configure(wanted)
-        wanted.isEnabled = true
-        configure(wanted)
-        try await wait("become ready") { $0.isReady || $0.isFatal }
-        if status.isFatal {
-            throw NVMeError(
-                .controllerFailed, device: name, "the controller reports a fatal error (CSTS.CFS) as it is started")
-        }
-        admin.connect(transport.registers, stride: capabilities.doorbellStride)
-    }
-
-    /// Tells the controller that power may go, so that it saves what it caches.
-    func shutDown() async throws(NVMeError) {
-        var wanted = configuration
-        wanted.notifyShutdown(abrupt: false)
-        configure(wanted)
-        let limit = Duration.microseconds(Int64(identity.entryLatency))
-        try await wait("shut down", atMost: max(limit, .seconds(5))) { $0.shutdown == 2 }
-    }
-
-    private func wait(
-        _ what: String, atMost limit: Duration? = nil, until isDone: (ControllerStatus) -> Bool
-    ) async throws(NVMeError) {
-        // What it names, and half a second for a clock that differs.
-        let limit = limit ?? capabilities.readyTimeout + .milliseconds(500)
-        let clock = reactor.loop.clock
-        let deadline = clock.now() &+ clock.ticks(limit)
-        var pause = Duration.microseconds(50)
-        while true {
-            let status = status
-            if status.isGone || transport.isRemoved {
-                throw NVMeError(.removed, device: name, "the controller was removed while it was to \(what)")
-            }
-            if isDone(status) { return }
-            if clock.now() > deadline {
-                throw NVMeError(
-                    .timedOut, device: name, "the controller did not \(what) within \(limit)",
-                    advice: "reset the device, or power it off and on")
-            }
-            await sleep(pause)
-            pause = min(pause * 2, .milliseconds(10))
-        }
-    }
-
-    func sleep(_ duration: Duration) async {
-        await reactor.run { local in try? await local.sleep(for: duration) }
     }
 }
 

@@ -36,9 +36,7 @@ extension NVMeController {
             throw NVMeError(.notSupported, device: name, "the controller has no persistent memory")
         }
         registers.store32(1, RegisterOffset.persistentMemoryControl)
-        let clock = reactor.loop.clock
-        let deadline = clock.now() &+ clock.ticks(capabilities.readyTimeout + .milliseconds(500))
-        while true {
+        let isInTime = try await becomesTrue(within: capabilities.readyTimeout) { () throws(NVMeError) in
             let status = PersistentMemoryStatus(rawValue: registers.load32(RegisterOffset.persistentMemoryStatus))
             if status.rawValue == .max || transport.isRemoved {
                 throw NVMeError(.removed, device: name, "the controller was pulled out")
@@ -48,14 +46,11 @@ extension NVMeController {
                     .controllerFailed, device: name, "its persistent memory \(problem)",
                     advice: "look at the controller's health (log page 02h)")
             }
-            if status.isReady { return PersistentMemory(memory, of: transport) }
-            if clock.now() > deadline {
-                throw NVMeError(
-                    .timedOut, device: name,
-                    "its persistent memory was not ready after \(capabilities.readyTimeout)")
-            }
-            await sleep(.milliseconds(1))
+            return status.isReady
         }
+        if isInTime { return PersistentMemory(memory, of: transport) }
+        throw NVMeError(
+            .timedOut, device: name, "its persistent memory was not ready after \(capabilities.readyTimeout)")
     }
 }
 

@@ -48,9 +48,12 @@ final class ShadowDoorbells: Sendable {
 }
 
 extension NVMeController {
+    /// Whether queue pairs store to memory in place of most stores to doorbells (``Options/usesShadowDoorbells``).
+    public var usesShadowDoorbells: Bool { shadowDoorbells != nil }
+
     /// Doorbell Buffer Config. A controller forgets it with a reset. Queues that are made from now on have shadows.
     func agreeOnShadowDoorbells() async throws(NVMeError) {
-        if !options.usesShadowDoorbells || !identity.hasDoorbellBuffers { return }
+        if !identity.hasDoorbellBuffers || !(options.usesShadowDoorbells ?? !transport.hasIOMMU) { return }
         let shadows: ShadowDoorbells
         if let made = shadowDoorbells {
             shadows = made

@@ -26,7 +26,8 @@ import SystemPackage
     ///   - entryCount: of the submission queue.
     ///   - isPolled: completions are looked for in the device's polled queues.
     ///   - mapper: whose regions are registered; nil: none.
-    init(entryCount: Int, isPolled: Bool, mapper: KernelMapper?) throws(Errno) {
+    ///   - segmentLimit: the most pages of a registered buffer.
+    init(entryCount: Int, isPolled: Bool, mapper: KernelMapper?, segmentLimit: Int) throws(Errno) {
         var setup: UInt32 = 1 | 2 | 4 | 8 | CLINUX_RING_WIDE.rawValue
         if isPolled { setup |= CLINUX_RING_POLLS_COMPLETIONS.rawValue }
         var made: OpaquePointer?
@@ -37,7 +38,7 @@ import SystemPackage
         unsafe batch = .allocate(capacity: Self.capacity)
         unsafe batch.initialize(repeating: clinux_nvme_completion(), count: Self.capacity)
         let hasTable = unsafe mapper != nil && clinux_ring_create_buffer_table(made, RegisteredBuffers.slotLimit) == 0
-        buffers = RegisteredBuffers(of: hasTable ? mapper : nil)
+        buffers = RegisteredBuffers(of: hasTable ? mapper : nil, segmentLimit: segmentLimit)
         if unsafe clinux_ring_create_file_table(made, UInt32(Self.fileLimit)) == 0 {
             files.reserveCapacity(Self.fileLimit)
         }
@@ -49,7 +50,9 @@ import SystemPackage
     }
 
     /// Whether the kernel makes such a ring at all.
-    static func probe() throws(Errno) { _ = try CommandRing(entryCount: 4, isPolled: false, mapper: nil) }
+    static func probe() throws(Errno) {
+        _ = try CommandRing(entryCount: 4, isPolled: false, mapper: nil, segmentLimit: 1)
+    }
 
     /// Has every completion signal `event`.
     func signal(_ event: FileDescriptor) throws(Errno) {
@@ -106,11 +109,12 @@ import SystemPackage
     }
 }
 
-/// Which stretches of memory a ring has registered: a buffer for each 256 KiB, since the kernel takes no more pages for
-/// one command than the device does, and counts all of the buffer's.
+/// Which stretches of memory a ring has registered: a buffer for each 256 KiB, or less. The kernel takes no more pages
+/// for one command than the device does, and counts all of the buffer's.
 @safe struct RegisteredBuffers {
     static let slotLimit: UInt32 = 4096
-    private static let chunk = 256 << 10
+    /// Bytes of a buffer, a power of two.
+    private let chunk: Int
 
     private struct Region {
         let id: UInt64
@@ -128,8 +132,9 @@ import SystemPackage
     /// The kernel has refused one: no more are tried.
     private var isOff: Bool
 
-    init(of mapper: KernelMapper?) {
+    init(of mapper: KernelMapper?, segmentLimit: Int) {
         self.mapper = mapper
+        chunk = 4096 * (1 << (Int.bitWidth - 1 - min(64, max(1, segmentLimit)).leadingZeroBitCount))
         isOff = mapper == nil
     }
 
@@ -145,8 +150,8 @@ import SystemPackage
         if mapper?.generation != generation || address < last.start || address &+ count > last.end {
             if !find(address, count) { return -1 }
         }
-        let first = Int(address &- last.start) / Self.chunk
-        if count == 0 || Int(address &+ count &- 1 &- last.start) / Self.chunk != first { return -1 }
+        let first = Int(address &- last.start) / chunk
+        if count == 0 || Int(address &+ count &- 1 &- last.start) / chunk != first { return -1 }
         let slot = last.firstSlot &+ first
         if !isRegistered[slot], unsafe !register(slot, first, in: ring) { return -1 }
         return Int32(truncatingIfNeeded: slot)
@@ -161,7 +166,7 @@ import SystemPackage
             last = Region(id: 0, start: 0, end: 0, firstSlot: 0)
             regions.removeAll { region in !mappings.contains { $0.id == region.id } }
             for mapping in mappings where !regions.contains(where: { $0.id == mapping.id }) {
-                let slots = Int(mapping.end - mapping.start + UInt64(Self.chunk) - 1) / Self.chunk
+                let slots = Int(mapping.end - mapping.start + UInt64(chunk) - 1) / chunk
                 // Slots of regions that have gone are not used again: memory comes and goes seldom.
                 if isRegistered.count + slots > Int(Self.slotLimit) { continue }
                 regions.append(
@@ -178,10 +183,10 @@ import SystemPackage
 
     @inline(never)
     private mutating func register(_ slot: Int, _ index: Int, in ring: OpaquePointer) -> Bool {
-        let start = last.start + UInt64(index * Self.chunk)
+        let start = last.start + UInt64(index * chunk)
         let result = unsafe clinux_ring_set_buffer(
             ring, UInt32(slot), UnsafeMutableRawPointer(bitPattern: UInt(start)),
-            min(Self.chunk, Int(last.end - start)))
+            min(chunk, Int(last.end - start)))
         isRegistered[slot] = result == 0
         isOff = result != 0
         return result == 0

@@ -52,7 +52,8 @@ package import SystemPackage
     final func begin(_ layout: Layout, isPolled: Bool) throws(Errno) {
         if ring == nil {
             let made = try CommandRing(
-                entryCount: min(layout.entryCount, 4096), isPolled: isPolled, mapper: id == 0 ? nil : transport.mapper)
+                entryCount: min(layout.entryCount, 4096), isPolled: isPolled, mapper: id == 0 ? nil : transport.mapper,
+                segmentLimit: transport.segmentLimit)
             if let event = layout.event { try made.signal(event) }
             ring = made
         }

@@ -36,6 +36,8 @@ package final class KernelTransport: ControllerTransport {
     /// Resets the controller when it is written to; nil: this user may not.
     let resetFile: FileDescriptor?
     let usesPolledQueues: Bool
+    /// The most pages that the kernel maps for one command.
+    let segmentLimit: Int
     let logger: Logger
     private let device: KernelDevice
     private let tree = SystemTree(root: "/")
@@ -83,7 +85,9 @@ package final class KernelTransport: ControllerTransport {
         }
         registers = MMIO(memory)
         domain = DMADomain(placedBy: mapper)
-        transferByteLimit = Self.transferByteLimit(device, tree)
+        let limits = Self.limits(device, tree)
+        transferByteLimit = limits.byteCount
+        segmentLimit = limits.segmentCount
         resetFile = try? FileDescriptor.open(
             FilePath(tree.path("\(KernelDevice.folder(device.name))/reset_controller")), .writeOnly,
             options: .closeOnExec)
@@ -95,16 +99,17 @@ package final class KernelTransport: ControllerTransport {
         registers.store32(version == 0 ? 0x0001_0000 : version, RegisterOffset.version)
     }
 
-    /// What the kernel maps for one command whatever its pages are: all of them apart, and one more as it need not
-    /// begin at one's start. A power of two.
-    private static func transferByteLimit(_ device: KernelDevice, _ tree: SystemTree) -> Int {
-        var limit = 1 << 20
+    /// Of one command: the most pages, and the most bytes whatever its pages are, all of them apart, and one more as it
+    /// need not begin at one's start. A power of two.
+    private static func limits(_ device: KernelDevice, _ tree: SystemTree) -> (segmentCount: Int, byteCount: Int) {
+        var segments = 256, bytes = 1 << 20
         for namespace in device.namespaces {
             let folder = "sys/class/block/\(namespace.block)/queue"
-            if let count = tree.number("\(folder)/max_segments") { limit = min(limit, max(1, count - 1) * 4096) }
-            if let size = tree.number("\(folder)/max_hw_sectors_kb") { limit = min(limit, max(4, size) * 1024) }
+            if let count = tree.number("\(folder)/max_segments") { segments = min(segments, max(2, count)) }
+            if let size = tree.number("\(folder)/max_hw_sectors_kb") { bytes = min(bytes, max(4, size) * 1024) }
         }
-        return 1 << (Int.bitWidth - 1 - limit.leadingZeroBitCount)
+        bytes = min(bytes, (segments - 1) * 4096)
+        return (segments, 1 << (Int.bitWidth - 1 - bytes.leadingZeroBitCount))
     }
 
     /// The system's answer to a command that has not reached the controller. The first of each kind is told.

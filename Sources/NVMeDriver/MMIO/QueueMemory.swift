@@ -6,27 +6,37 @@ import Reactors
 // are checked there. Memory that the device also uses is loaded and stored with the accesses made for that.
 
 /// What one queue pair keeps in memory that the controller reads and writes: its two rings, and a page for each request
-/// that lists where its data is. And what only the driver sees: the requests.
+/// that lists where its data is. And what only the driver sees: the requests, and the buffers that they keep.
 ///
-/// Layout of the region: the submission queue, the completion queue, the lists; each starts at a page.
+/// One region has the submission queue and the completion queue, each from a page's start; others have the lists, 2 MiB
+/// of them each: without an IOMMU a region must be in one piece.
 @safe final class QueueMemory {
     let entryCount: Int
     let slotCount: Int
     /// Where the controller finds the submission queue.
     let submissionAddress: IOVA
     let completionAddress: IOVA
-    private let listAddress: IOVA
 
-    private let region: MemoryRegion
+    /// 512 lists, or fewer at the end.
+    @safe private struct Lists {
+        let memory: UnsafeMutableRawPointer
+        let address: IOVA
+    }
+
+    private let regions: [MemoryRegion]
     private let submission: UnsafeMutableRawPointer
     private let completion: UnsafeMutableRawPointer
-    private let lists: UnsafeMutableRawPointer
+    private let lists: UnsafeMutablePointer<Lists>
+    private let listsCount: Int
     private let slots: UnsafeMutablePointer<RequestSlot>
+    private let kept: UnsafeMutablePointer<KeptBuffers>
 
     /// Of a list: room for 512 PRP entries, or 256 SGL descriptors.
     static let listByteCount = 4096
     static let listEntryCount = listByteCount / 8
     static let descriptorCount = listByteCount / 16
+    /// As many lists as a region has: a power of two.
+    private static let listsLength = 512
 
     /// - Parameters:
     ///   - entryCount: of both queues, 2 to 65,536.
@@ -45,18 +55,25 @@ import Reactors
         let page = max(pageByteCount, Self.listByteCount)
         func paged(_ count: Int) -> Int { (count + page - 1) / page * page }
         let submissionSize = place == nil ? paged(entryCount * 64) : 0, completionSize = paged(entryCount * 16)
-        do {
-            region = try MemoryRegion(
-                byteCount: submissionSize + completionSize + slotCount * Self.listByteCount, pages: domain.pages,
-                node: node)
-        } catch {
-            throw NVMeError(.outOfMemory, "cannot make queues of \(entryCount) entries: \(error)")
+        listsCount = (slotCount + Self.listsLength - 1) / Self.listsLength
+        let sizes =
+            [submissionSize + completionSize]
+            + (0..<listsCount).map { min(slotCount - $0 * Self.listsLength, Self.listsLength) * Self.listByteCount }
+        var regions: [MemoryRegion] = [], starts: [IOVA] = []
+        for size in sizes {
+            let region: MemoryRegion
+            do {
+                region = try MemoryRegion(byteCount: size, pages: domain.pages, node: node)
+            } catch {
+                throw NVMeError(.outOfMemory, "cannot make queues of \(entryCount) entries: \(error)")
+            }
+            starts.append(try domain.map(region))
+            regions.append(region)
         }
-        let start = try domain.map(region)
-        submissionAddress = place?.address ?? start
-        completionAddress = start + submissionSize
-        listAddress = start + submissionSize + completionSize
-        let own = unsafe region.memory(from: 0, count: region.byteCount).base
+        self.regions = regions
+        submissionAddress = place?.address ?? starts[0]
+        completionAddress = starts[0] + submissionSize
+        let own = unsafe regions[0].memory(from: 0, count: regions[0].byteCount).base
         if let place {
             precondition(place.memory.byteCount >= entryCount * 64, "a queue reaches beyond its place")
             unsafe submission = place.memory.base
@@ -64,14 +81,22 @@ import Reactors
             unsafe submission = own
         }
         unsafe completion = own + submissionSize
-        unsafe lists = completion + completionSize
+        unsafe lists = .allocate(capacity: listsCount)
+        for index in 0..<listsCount {
+            unsafe (lists + index).initialize(to: Lists(memory: regions[index + 1].base, address: starts[index + 1]))
+        }
         unsafe slots = .allocate(capacity: slotCount)
         unsafe slots.initialize(repeating: RequestSlot(), count: slotCount)
+        unsafe kept = .allocate(capacity: slotCount)
+        for slot in 0..<slotCount { unsafe (kept + slot).initialize(to: KeptBuffers()) }
     }
 
     deinit {
+        unsafe kept.deinitialize(count: slotCount)
+        unsafe kept.deallocate()
         unsafe slots.deinitialize(count: slotCount)
         unsafe slots.deallocate()
+        unsafe lists.deallocate()
     }
 
     /// As a controller expects its queues when they are created.
@@ -120,22 +145,43 @@ import Reactors
 
     /// Where the controller finds the list of a request.
     @inline(__always)
-    func list(_ slot: Int) -> IOVA { listAddress + slot &* Self.listByteCount }
+    func list(_ slot: Int) -> IOVA {
+        unsafe lists[slot / Self.listsLength].address + slot % Self.listsLength &* Self.listByteCount
+    }
+
+    @inline(__always)
+    private func listMemory(_ slot: Int) -> UnsafeMutableRawPointer {
+        unsafe lists[slot / Self.listsLength].memory + slot % Self.listsLength &* Self.listByteCount
+    }
 
     /// Puts a PRP entry in a request's list.
     @inline(__always)
     func setListEntry(_ slot: Int, _ index: Int, _ address: IOVA) {
-        let entry = unsafe lists + (slot &* Self.listByteCount &+ index &* 8)
-        unsafe entry.storeBytes(of: address.rawValue, as: UInt64.self)
+        unsafe listMemory(slot).storeBytes(of: address.rawValue, toByteOffset: index &* 8, as: UInt64.self)
     }
 
     /// Puts an SGL data block descriptor in a request's list (NVM Express Base Specification 2.0, figure 100).
     @inline(__always)
     func setDescriptor(_ slot: Int, _ index: Int, _ address: IOVA, byteCount: Int) {
-        let entry = unsafe lists + (slot &* Self.listByteCount &+ index &* 16)
+        let entry = unsafe listMemory(slot) + index &* 16
         unsafe entry.storeBytes(of: address.rawValue, as: UInt64.self)
         unsafe entry.storeBytes(of: UInt64(truncatingIfNeeded: byteCount), toByteOffset: 8, as: UInt64.self)
     }
+
+    // MARK: Buffers
+
+    /// Keeps buffers until the request has ended.
+    @inline(__always)
+    func keep(_ data: consuming IOBuffer?, _ metadata: consuming IOBuffer?, for slot: Int) {
+        unsafe kept[slot] = KeptBuffers(data: data, metadata: metadata)
+        unsafe slots[slot].keepsBuffers = true
+    }
+}
+
+/// What a request has been lent, so that nobody frees it under the device.
+private struct KeptBuffers: ~Copyable {
+    var data: IOBuffer?
+    var metadata: IOBuffer?
 }
 
 /// One request of a queue pair.
@@ -165,6 +211,7 @@ import Reactors
     var retries: UInt8 = 0
     /// How often the time-out policy has dealt with it.
     var overdueCount: UInt8 = 0
+    fileprivate var keepsBuffers = false
 
     /// Takes a free one for a command.
     @inline(__always)
@@ -186,19 +233,32 @@ import Reactors
 extension QueueMemory {
     /// Tells a request's client, and keeps the request.
     func tell(_ slot: Int, _ completion: NVMeCompletion) {
-        // SAFETY: the queue pair keeps the client while it has commands here.
-        unsafe slots[slot].client?._withUnsafeGuaranteedRef {
-            unsafe $0.commandCompleted(token: slots[slot].token, completion)
-        }
+        let client = unsafe slots[slot].client, token = unsafe slots[slot].token
+        unsafe tell(client, slot, token, completion)
     }
 
     /// Makes a request free, and tells its client. The client may take it again at once.
     @inline(__always)
     func end(_ slot: Int, next: Int32, _ completion: NVMeCompletion) {
-        // SAFETY: the queue pair keeps the client while it has commands here.
         let client = unsafe slots[slot].client, token = unsafe slots[slot].token
         unsafe slots[slot].state = .free
         unsafe slots[slot].next = next
-        unsafe client?._withUnsafeGuaranteedRef { $0.commandCompleted(token: token, completion) }
+        unsafe tell(client, slot, token, completion)
+    }
+
+    @inline(__always)
+    private func tell(
+        _ client: Unmanaged<NVMeClient>?, _ slot: Int, _ token: UInt64, _ completion: NVMeCompletion
+    ) {
+        // SAFETY: the queue pair keeps the client while it has commands here.
+        if unsafe slots[slot].keepsBuffers {
+            unsafe slots[slot].keepsBuffers = false
+            unsafe client?._withUnsafeGuaranteedRef {
+                unsafe $0.commandCompleted(
+                    token: token, completion, data: kept[slot].data.take(), metadata: kept[slot].metadata.take())
+            }
+        } else {
+            unsafe client?._withUnsafeGuaranteedRef { $0.commandCompleted(token: token, completion) }
+        }
     }
 }

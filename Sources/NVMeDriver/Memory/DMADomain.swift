@@ -54,6 +54,8 @@ package final class DMADomain: Sendable {
         state = ThreadLock(State(space: nil))
     }
 
+    deinit { close() }
+
     // MARK: Mapping
 
     /// Where the device finds the first byte of `region`. Maps it, if nobody has yet.
@@ -88,7 +90,7 @@ package final class DMADomain: Sendable {
                 return nil
             }
             state.mappings[arena] = Mapping(start: start, byteCount: region.byteCount)
-            region.pin { [weak self] in self?.unmap(arena) }
+            region.pin(for: self) { [weak self] in self?.unmap(arena) }
             return start
         }
         if let start { return start }
@@ -107,7 +109,7 @@ package final class DMADomain: Sendable {
         state.withLock {
             $0.mappings[arena] = Mapping(start: start, byteCount: region.byteCount, isOwn: true)
         }
-        region.pin { [weak self] in self?.unmap(arena) }
+        region.pin(for: self) { [weak self] in self?.unmap(arena) }
     }
 
     /// Device addresses that are the domain's no more; nil: none are free.
@@ -124,17 +126,20 @@ package final class DMADomain: Sendable {
     /// Takes everything from the device, for good. The device must have been stopped: what it still reads or writes is
     /// refused by the IOMMU.
     package func close() {
-        let own = state.withLock { state in
+        let mappings = state.withLock { state in
             state.isClosed = true
-            let own = state.mappings.filter(\.value.isOwn).keys
             for (_, mapping) in state.mappings where !mapping.isOwn {
                 mapper.uninstall(byteCount: mapping.byteCount, at: mapping.start)
             }
-            state.mappings = [:]
-            return own
+            defer { state.mappings = [:] }
+            return state.mappings
         }
-        // Other devices may reach it as well.
-        for arena in own { MemoryRegion.find(arena: arena)?.release() }
+        for (arena, mapping) in mappings {
+            guard let region = MemoryRegion.find(arena: arena) else { continue }
+            region.unpin(for: self)
+            // Other devices may reach what is this one's own.
+            if mapping.isOwn { region.release() }
+        }
     }
 
     /// How many regions the device can reach.

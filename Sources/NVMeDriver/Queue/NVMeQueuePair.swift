@@ -100,7 +100,8 @@ public final class NVMeQueuePair {
 
     // MARK: Giving commands
 
-    /// Gives a command whose data, if it has any, lies in one stretch.
+    /// Gives a command whose data, if it has any, lies in one stretch, such as a bdev's request hands out. Who has
+    /// buffers gives those: ``submit(_:buffer:client:token:)``.
     ///
     /// False: no request is free. Nothing has happened then, and `client` will be told when there is room. A command
     /// that cannot be carried out (memory out of the device's reach, a closed pair) is accepted and ends with an error,
@@ -164,7 +165,7 @@ public final class NVMeQueuePair {
     }
 
     @inline(__always)
-    private func start(_ slot: Int) {
+    func start(_ slot: Int) {
         if hasInjections, inject(slot) { return }
         if inFlight < inFlightLimit, waitingFirst < 0, state == .connected { enqueue(slot) } else { wait(slot) }
     }

@@ -6,8 +6,8 @@ import SystemPackage
 protocol DeviceIOMMU: Sendable {
     /// What the interface is called.
     var name: String { get }
-    /// What memory has to be made of that the devices are to reach.
-    var pages: MemoryRegion.Pages { get }
+    /// There is one: devices reach what is mapped for them, and nothing else.
+    var isReal: Bool { get }
     /// Where the devices find memory; nil: the driver chooses.
     func place(_ memory: IOMemory) throws(NVMeError) -> IOVA?
     /// Page sizes as a mask, and the addresses that can be used, if the kernel says. After a device was opened.
@@ -22,7 +22,7 @@ protocol DeviceIOMMU: Sendable {
 }
 
 extension DeviceIOMMU {
-    var pages: MemoryRegion.Pages { .normal }
+    var isReal: Bool { true }
     func place(_ memory: IOMemory) throws(NVMeError) -> IOVA? { nil }
 }
 

@@ -5,8 +5,7 @@ import SystemPackage
 /// all memory of the machine, whatever it is given here (kernel: CONFIG_VFIO_NOIOMMU, `enable_unsafe_noiommu_mode`).
 struct NoIOMMU: DeviceIOMMU {
     let name = "no IOMMU"
-    /// What is in one piece, and stays where it is.
-    let pages = MemoryRegion.Pages.huge
+    let isReal = false
     private let files: GroupInContainer
 
     init(_ number: Int, _ failure: VFIOFailure) throws(NVMeError) {

@@ -76,7 +76,8 @@ package final class VFIOTransport: ControllerTransport {
         request = try VFIOCalls.makeEvent()
         VFIOCalls.setRequestEvent(request, device)
         let controllers = function.neighbors.filter(\.isNVMe)
-        if group.iommu.pages == .huge {
+        if !group.iommu.isReal {
+            // What is in one piece, and stays where it is.
             domain = DMADomain(placedBy: group, pages: .huge)
         } else {
             let (usable, pageByteCount) = try group.addresses(
@@ -86,6 +87,8 @@ package final class VFIOTransport: ControllerTransport {
         }
         state = ThreadLock(State(mappings: [region, nil, nil, nil, nil, nil]))
     }
+
+    package var hasIOMMU: Bool { group.iommu.isReal }
 
     package var access: ControllerAccess { ControllerAccess(.direct, through: group.iommu.name) }
 
@@ -196,7 +199,7 @@ extension NVMeController {
         pciAddress: PCIAddress, on reactor: Reactor, options: Options = Options()
     ) async throws(NVMeError) -> NVMeController {
         let transport = try VFIOTransport(pciAddress, allowsNoIOMMU: options.allowsNoIOMMU)
-        if transport.domain.pages == .huge {
+        if !transport.hasIOMMU {
             options.logger.warning("\(pciAddress): no IOMMU looks after the device: it reaches all memory")
             if reactor.memoryPages != .huge {
                 transport.close()

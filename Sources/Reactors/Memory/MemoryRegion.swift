@@ -30,8 +30,8 @@ import SystemPackage
     private let owner: (any AnyObject & Sendable)?
     /// A device has its pages: they cannot be exchanged for others.
     private let isPinned = Atomic(false)
-    /// Called before the memory is unmapped.
-    private let endings = ThreadLock<[@Sendable () -> Void]>([])
+    /// Called before the memory is unmapped, by who has it.
+    private let endings = ThreadLock<[ObjectIdentifier: @Sendable () -> Void]>([:])
     /// All that there are, by arena.
     private static let directory = ThreadLock<[UInt32: WeakRegion]>([:])
 
@@ -115,18 +115,32 @@ import SystemPackage
     package static func find(arena: UInt32) -> MemoryRegion? { directory.withLock { $0[arena]?.region } }
 
     /// A device is about to get the region's pages: from here on they stay where they are. Before the memory is
-    /// unmapped or released, `ending` is called, on whatever thread does it.
-    package func pin(ending: @escaping @Sendable () -> Void) {
-        isPinned.store(true, ordering: .releasing)
-        endings.withLock { $0.append(ending) }
+    /// unmapped or released, `ending` is called, on whatever thread does it. `holder`: whoever calls ``unpin(for:)``,
+    /// or lives as long as the region.
+    package func pin(for holder: AnyObject, ending: @escaping @Sendable () -> Void) {
+        endings.withLock {
+            isPinned.store(true, ordering: .releasing)
+            $0[ObjectIdentifier(holder)] = ending
+        }
+    }
+
+    /// `holder` has the pages no more.
+    package func unpin(for holder: AnyObject) {
+        endings.withLock {
+            $0[ObjectIdentifier(holder)] = nil
+            if $0.isEmpty, owner == nil { isPinned.store(false, ordering: .releasing) }
+        }
     }
 
     /// Takes the memory from all devices that have it, since it will be somebody else's.
     package func release() {
         let endings = endings.withLock { endings in
-            defer { endings = [] }
+            defer { endings = [:] }
             return endings
         }
-        for ending in endings { ending() }
+        for ending in endings.values { ending() }
     }
+
+    /// How many have its pages.
+    package var pinCount: Int { endings.withLock(\.count) }
 }
