@@ -78,9 +78,11 @@ format: ## Rewrite the Swift files in the project's format
 	$(SWIFT) format format --in-place --recursive --parallel $(wildcard $(FORMATTED))
 
 .PHONY: docs
-docs: ## Build the API documentation of every library into .build/docs; warnings fail
+docs: ## Build the API documentation (warnings fail) and the programs' manual pages into .build/docs
 	@Scripts/setup build
 	@Scripts/docs
+	$(SWIFT) package plugin generate-manual --configuration debug
+	@mkdir -p .build/docs/man && cp .build/plugins/GenerateManual/outputs/*/*.1 .build/docs/man
 
 .PHONY: bench
 bench: ## Count instructions and allocations for each I/O, compare with Benchmarks/thresholds.json, record the rest
