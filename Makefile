@@ -63,7 +63,7 @@ fuzz: ## Have libFuzzer alter what a controller answers the NVMe driver, for a m
 	@Scripts/fuzz $(ARGS)
 
 .PHONY: vm-bench
-vm-bench: ## Count the NVMe driver's instructions, and measure it beside the kernel's driver in the guest
+vm-bench: ## Count the NVMe driver's instructions and allocations, and measure it beside the kernel's in the guest
 	@Scripts/setup build bench vm
 	@Benchmarks/nvme.py $(ARGS)
 
@@ -78,9 +78,11 @@ format: ## Rewrite the Swift files in the project's format
 	$(SWIFT) format format --in-place --recursive --parallel $(wildcard $(FORMATTED))
 
 .PHONY: docs
-docs: ## Build the API documentation of every library into .build/docs; warnings fail
+docs: ## Build the API documentation (warnings fail) and the programs' manual pages into .build/docs
 	@Scripts/setup build
 	@Scripts/docs
+	$(SWIFT) package plugin generate-manual --configuration debug
+	@mkdir -p .build/docs/man && cp .build/plugins/GenerateManual/outputs/*/*.1 .build/docs/man
 
 .PHONY: bench
 bench: ## Count instructions and allocations for each I/O, compare with Benchmarks/thresholds.json, record the rest
@@ -89,9 +91,10 @@ bench: ## Count instructions and allocations for each I/O, compare with Benchmar
 
 .PHONY: bench-ci
 bench-ci: ## Only the comparison: what CI runs
-	@Scripts/setup build test
-	@cd Benchmarks && python3 -m unittest -q test_compare
+	@Scripts/setup build test vm
+	@cd Benchmarks && python3 -m unittest -q test_compare test_nvme
 	@Benchmarks/run --ci $(ARGS)
+	@Benchmarks/nvme.py --ci
 
 .PHONY: sanitize
 sanitize: ## Run the unit tests under Thread Sanitizer and under Address Sanitizer

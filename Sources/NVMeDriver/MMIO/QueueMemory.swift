@@ -29,6 +29,7 @@ import Reactors
     private let lists: UnsafeMutablePointer<Lists>
     private let listsCount: Int
     private let slots: UnsafeMutablePointer<RequestSlot>
+    /// Of those requests that keep any; of others it is not initialized.
     private let kept: UnsafeMutablePointer<KeptBuffers>
 
     /// Of a list: room for 512 PRP entries, or 256 SGL descriptors.
@@ -88,11 +89,10 @@ import Reactors
         unsafe slots = .allocate(capacity: slotCount)
         unsafe slots.initialize(repeating: RequestSlot(), count: slotCount)
         unsafe kept = .allocate(capacity: slotCount)
-        for slot in 0..<slotCount { unsafe (kept + slot).initialize(to: KeptBuffers()) }
     }
 
     deinit {
-        unsafe kept.deinitialize(count: slotCount)
+        for slot in 0..<slotCount where unsafe slots[slot].keepsBuffers { unsafe (kept + slot).deinitialize(count: 1) }
         unsafe kept.deallocate()
         unsafe slots.deinitialize(count: slotCount)
         unsafe slots.deallocate()
@@ -173,15 +173,15 @@ import Reactors
     /// Keeps buffers until the request has ended.
     @inline(__always)
     func keep(_ data: consuming IOBuffer?, _ metadata: consuming IOBuffer?, for slot: Int) {
-        unsafe kept[slot] = KeptBuffers(data: data, metadata: metadata)
+        unsafe (kept + slot).initialize(to: KeptBuffers(data: data, metadata: metadata))
         unsafe slots[slot].keepsBuffers = true
     }
 }
 
 /// What a request has been lent, so that nobody frees it under the device.
 private struct KeptBuffers: ~Copyable {
-    var data: IOBuffer?
-    var metadata: IOBuffer?
+    let data: IOBuffer?
+    let metadata: IOBuffer?
 }
 
 /// One request of a queue pair.
@@ -254,8 +254,8 @@ extension QueueMemory {
         if unsafe slots[slot].keepsBuffers {
             unsafe slots[slot].keepsBuffers = false
             unsafe client?._withUnsafeGuaranteedRef {
-                unsafe $0.commandCompleted(
-                    token: token, completion, data: kept[slot].data.take(), metadata: kept[slot].metadata.take())
+                let buffers = unsafe (kept + slot).move()
+                $0.commandCompleted(token: token, completion, data: buffers.data, metadata: buffers.metadata)
             }
         } else {
             unsafe client?._withUnsafeGuaranteedRef { $0.commandCompleted(token: token, completion) }
