@@ -28,7 +28,6 @@ struct NamespaceReport {
             .number("metadata_size", "Metadata", format.metadataByteCount, metadata),
             .flag("metadata_interleaved", "Metadata behind the data", identity.isMetadataInterleaved),
             .number("protection_type", "Protection information", identity.protectionType, protection),
-            .flag("protection_first", "Protection information first", identity.isProtectionFirst),
             .flag("shared", "Shared", identity.isShared),
             .flag("write_protected", "Write-protected", identity.isWriteProtected),
             .number(
@@ -45,6 +44,14 @@ struct NamespaceReport {
             fields += [
                 .number("preferred_write_blocks", "Preferred write granularity", identity.preferredWriteGranularity),
                 .number("optimal_write_blocks", "Optimal write size", identity.optimalWriteSize),
+            ]
+        }
+        if let protection = namespace.protection {
+            let bits = protection.storageTagBitCount
+            fields += [
+                .flag("protection_first", "Protection information first", protection.isFirst),
+                .number("guard_bits", "Guard", protection.guardBitCount, "\(protection.guardBitCount) bits"),
+                .number("storage_tag_bits", "Storage tag", bits, bits == 0 ? "none" : "\(bits) bits"),
             ]
         }
         if let zones = namespace.zones {

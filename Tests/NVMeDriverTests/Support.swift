@@ -39,3 +39,29 @@ final class Recorder: NVMeClient {
         return completions[token]!
     }
 }
+
+extension NVMeQueuePair {
+    /// Writes blocks and their metadata, which lies apart in `metadata` or, where the namespace has it so, in `data`.
+    nonisolated(nonsending) func write(
+        _ namespace: NVMeNamespace, at block: UInt64, _ data: borrowing IOBuffer, _ metadata: borrowing IOBuffer,
+        _ options: BlockOptions, _ tags: NVMeProtectionTags?
+    ) async throws(NVMeError) {
+        if namespace.separateMetadataByteCount == 0 {
+            try await write(namespace, at: block, from: data, options: options, tags: tags)
+        } else {
+            try await write(namespace, at: block, from: data, metadata: metadata, options: options, tags: tags)
+        }
+    }
+
+    /// The same, the other way.
+    nonisolated(nonsending) func read(
+        _ namespace: NVMeNamespace, at block: UInt64, _ data: inout IOBuffer, _ metadata: inout IOBuffer,
+        _ options: BlockOptions, _ tags: NVMeProtectionTags?
+    ) async throws(NVMeError) {
+        if namespace.separateMetadataByteCount == 0 {
+            try await read(namespace, at: block, into: &data, options: options, tags: tags)
+        } else {
+            try await read(namespace, at: block, into: &data, metadata: &metadata, options: options, tags: tags)
+        }
+    }
+}

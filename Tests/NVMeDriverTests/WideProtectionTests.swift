@@ -119,22 +119,14 @@ private struct HostBlocks: ~Copyable {
         _ pair: NVMeQueuePair, _ namespace: NVMeNamespace, at block: UInt64,
         _ options: NVMeQueuePair.BlockOptions = [], tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) {
-        if kind.isInterleaved {
-            try await pair.write(namespace, at: block, from: data, options: options, tags: tags)
-        } else {
-            try await pair.write(namespace, at: block, from: data, metadata: metadata, options: options, tags: tags)
-        }
+        try await pair.write(namespace, at: block, data, metadata, options, tags)
     }
 
     nonisolated(nonsending) mutating func read(
         _ pair: NVMeQueuePair, _ namespace: NVMeNamespace, at block: UInt64,
         _ options: NVMeQueuePair.BlockOptions = [], tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) {
-        if kind.isInterleaved {
-            try await pair.read(namespace, at: block, into: &data, options: options, tags: tags)
-        } else {
-            try await pair.read(namespace, at: block, into: &data, metadata: &metadata, options: options, tags: tags)
-        }
+        try await pair.read(namespace, at: block, &data, &metadata, options, tags)
     }
 
     /// Has the controller make their tuples, and writes them.

@@ -18,16 +18,19 @@ extension GuestTests {
     }
 
     @Test func `nvme-identify shows real controllers as they were made`() throws {
-        let result = try runProgram("nvme-identify --json \(Guest.address("large")) \(Guest.address("protected1"))")
+        let drives = ["large", "protected1", "protected64"]
+        let result = try runProgram(
+            "nvme-identify --json \(drives.map { try "\(Guest.address($0))" }.joined(separator: " "))")
         #expect(result.status == 0)
         let controllers = try #require(result.json?["controllers"] as? [[String: Any]])
-        try #require(controllers.count == 2)
+        try #require(controllers.count == 3)
         let names = controllers.map { ($0["controller"] as? [String: Any])?["serial"] as? String }
-        #expect(names == ["large", "protected1"])
+        #expect(names == drives)
         let namespaces = controllers.compactMap { ($0["namespaces"] as? [[String: Any]])?.first }
-        #expect(namespaces.map { $0["block_size"] as? Int } == [4096, 512])
-        #expect(namespaces.map { $0["metadata_size"] as? Int } == [0, 8])
-        #expect(namespaces.map { $0["protection_type"] as? Int } == [0, 1])
+        #expect(namespaces.map { $0["block_size"] as? Int } == [4096, 512, 4096])
+        #expect(namespaces.map { $0["metadata_size"] as? Int } == [0, 8, 16])
+        #expect(namespaces.map { $0["protection_type"] as? Int } == [0, 1, 1])
+        #expect(namespaces.map { $0["guard_bits"] as? Int } == [nil, 16, 64])
         for controller in controllers {
             let health = try #require(controller["health"] as? [String: Any])
             #expect(250...400 ~= (health["temperature"] as? Int ?? 0))

@@ -73,6 +73,14 @@ public struct NVMeProtection: Hashable, Sendable {
             isFirst: identity.isProtectionFirst)
     }
 
+    public var guardBitCount: Int {
+        switch format {
+        case .guard16: 16
+        case .guard32: 32
+        case .guard64: 64
+        }
+    }
+
     /// 0 to 64; where it is 0 there are no reference tags.
     public var referenceTagBitCount: Int { format.spaceBitCount - storageTagBitCount }
 
