@@ -144,7 +144,7 @@ final class SoftEngine {
             // Off is off at once; only CSTS says so later.
             if !enable { stop() }
         }
-        if wanted >> 14 & 3 != 0, registers.load32(Self.status) >> 2 & 3 == 0 {
+        if wanted >> 14 & 3 != 0, !faults.ignoresShutdown, registers.load32(Self.status) >> 2 & 3 == 0 {
             registers.store32(registers.load32(Self.status) | 2 << 2, Self.status)
         }
     }

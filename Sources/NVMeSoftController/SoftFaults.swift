@@ -17,6 +17,8 @@ struct SoftFaults {
     var losses: [UInt8: Int] = [:]
     /// Whether an Abort finds the command that it names.
     var abortsCommands = true
+    /// It never says that it has shut down.
+    var ignoresShutdown = false
     var tampering = SoftTampering()
     var misbehavior: SoftController.Misbehavior?
     private var state: UInt64
@@ -72,6 +74,9 @@ extension SoftController {
 
     /// Abort commands abort nothing from now on.
     public func ignoreAborts() async { await change { $0.faults.abortsCommands = false } }
+
+    /// It never says from now on that it has shut down.
+    public func ignoreShutdown() async { await change { $0.faults.ignoresShutdown = true } }
 
     /// Once, with the next I/O command that ends.
     public func misbehave(_ how: Misbehavior) async { await change { $0.faults.misbehavior = how } }

@@ -1,8 +1,9 @@
-import NVMeDriver
 import NVMeSoftController
 import Reactors
 import SimulatedReactors
 import Testing
+
+@testable import NVMeDriver
 
 @Suite("A controller")
 struct ControllerTests {
@@ -50,6 +51,17 @@ struct ControllerTests {
                 await controller.detach()
                 #expect(region.pinCount == 0)
             }
+        }
+    }
+
+    @Test func `is off when it has been detached, though it never said that it had shut down`() throws {
+        try simulateSoft { local, soft in
+            let controller = try await soft.attach(on: local.reactor)
+            await soft.ignoreShutdown()
+            let start = local.now
+            await controller.detach()
+            #expect(start.duration(to: local.now) < .seconds(10))
+            #expect(controller.transport.registers.load32(RegisterOffset.configuration) & 1 == 0)
         }
     }
 }

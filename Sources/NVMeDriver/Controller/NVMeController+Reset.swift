@@ -126,12 +126,9 @@ extension NVMeController {
         let wasReady = state == .ready
         state = .shuttingDown
         if wasReady {
-            do throws(NVMeError) {
-                try await shutDown()
-                try await disable()
-            } catch {
-                logger.warning("\(name): \(error)")
-            }
+            do throws(NVMeError) { try await shutDown() } catch { logger.warning("\(name): \(error)") }
+            // One that does not say that it has shut down must not go on either.
+            do throws(NVMeError) { try await disable() } catch { logger.warning("\(name): \(error)") }
         }
         transport.domain.close()
         for entry in pairs {
