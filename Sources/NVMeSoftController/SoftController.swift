@@ -44,6 +44,12 @@ public final class SoftController: Sendable {
         /// CRDT1 to CRDT3, in units of 100 ms.
         public var retryDelays: [UInt16] = []
         public var hasVolatileWriteCache = true
+        /// VS. Before 1.1 it lists no namespaces, before 1.3 it has no descriptors of them.
+        public var version = NVMeVersion(1, 4)
+        /// What it is known for, to the driver, and does.
+        package var quirks: NVMeQuirks = []
+        /// Of its stripes, as a power of two of pages of 4 KiB.
+        package var stripePageShift: UInt8 = 0
         /// CAP.TO, in units of 500 ms.
         public var readyTimeout: UInt8 = 10
         /// How long it takes to become ready, and to stop.
@@ -111,11 +117,13 @@ final class SoftTransport: ControllerTransport {
     let domain: DMADomain
     let vectorCount = 0
     let isRemoved = false
+    let quirks: NVMeQuirks
     /// By base address register.
     private let memories: [Int: MemoryRegion]
 
     init(_ options: SoftController.Options, _ engine: SoftEngine) {
         name = options.name
+        quirks = options.quirks
         var memories: [Int: MemoryRegion] = [:]
         memories[SoftEngine.bufferRegister] = engine.buffer
         memories[SoftEngine.persistentRegister] = engine.persistent

@@ -10,8 +10,10 @@ extension SoftEngine {
             guard let namespace = namespaces[id] else { return .invalidNamespace }
             return send(namespace.identity(), command)
         case 1: return send(identity(), command)
+        case 2 where options.version < NVMeVersion(1, 1) || options.quirks.contains(.listsNoNamespaces):
+            return .invalidField
         case 2: return send(list(after: id) { _ in true }, command)
-        case 3:
+        case 3 where options.version >= NVMeVersion(1, 3):
             guard let namespace = namespaces[id] else { return .invalidNamespace }
             var data = DataWriter(byteCount: 4096), place = 0
             if let uuid = namespace.options.uuid {
@@ -65,7 +67,7 @@ extension SoftEngine {
         data.put(firmware.revision, at: 64, count: 8)
         data.put(options.transferPageShift, at: 77)
         describeSubsystem(in: &data)
-        data.put(UInt32(0x0001_0400), at: 80)
+        data.put(options.version.rawValue, at: 80)
         // Attributes of namespaces are told of, and which paths are open.
         data.put(UInt32(options.subsystem.reportsAccess ? 0x900 : 0x100), at: 92)
         // Extended formats.
@@ -90,6 +92,7 @@ extension SoftEngine {
         data.put(UInt16(max(1, options.fusedBlockCountLimit) - 1), at: 532)
         data.put(UInt8(options.hasVolatileWriteCache ? 1 : 0), at: 525)
         data.put(UInt32(options.hasSGL ? 1 : 0), at: 536)
+        data.put(options.stripePageShift, at: 3075)
         return data
     }
 }

@@ -109,7 +109,7 @@ final class SoftEngine {
 
     func showCapabilities() {
         registers.store64(capabilityBits, Self.capabilities)
-        registers.store32(0x0001_0400, Self.version)
+        registers.store32(options.version.rawValue, Self.version)
         showMemorySize()
     }
 

@@ -205,7 +205,7 @@ extension Subsystem {
 
     /// Boundaries and zones.
     private static func setZones(of namespace: NVMeNamespace, in geometry: inout BdevGeometry) {
-        var boundary = UInt64(namespace.identity.optimalBoundaryBlockCount)
+        var boundary = namespace.boundaryBlockCount
         if let zones = namespace.zones {
             geometry.zones = ZoneGeometry(blockCount: zones.zoneBlockCount)
             geometry.zones?.appendBlockCountLimit = UInt64(zones.appendBlockCountLimit)

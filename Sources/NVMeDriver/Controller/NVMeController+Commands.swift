@@ -48,9 +48,7 @@ extension NVMeController {
 
     private func failure(of command: SubmissionQueueEntry, _ status: NVMeStatus) -> NVMeError {
         if status.matches(.abortedBySubmissionQueueDeletion), isStartLost {
-            let isGone =
-                transport.isRemoved
-                || ControllerStatus(rawValue: transport.registers.load32(RegisterOffset.status)).isGone
+            let isGone = transport.isRemoved || self.status.isGone
             return NVMeError(
                 isGone ? .removed : .controllerFailed, device: name,
                 "the controller was removed, has failed or did not answer as it was started", status: status)
@@ -93,6 +91,9 @@ extension NVMeController {
     }
 
     func identifyNamespaces() async throws(NVMeError) -> [NVMeNamespace] {
+        if version < NVMeVersion(1, 1) || transport.quirks.contains(.listsNoNamespaces) {
+            return try await identifyEachNamespace()
+        }
         var result: [NVMeNamespace] = []
         var last: UInt32 = 0
         while true {
@@ -111,6 +112,32 @@ extension NVMeController {
         }
     }
 
+    /// Where there is no list of them: asks for all that there can be, as far as anybody has so many.
+    private func identifyEachNamespace() async throws(NVMeError) -> [NVMeNamespace] {
+        let limit: UInt32 = 1024, count = identity.namespaceIDLimit
+        if count > limit {
+            logger.notice("\(name): it lists no namespaces, and there may be \(count): only \(limit) are asked for")
+        }
+        var result: [NVMeNamespace] = []
+        for id in 1...max(1, min(count, limit)) {
+            do throws(NVMeError) {
+                let data = IdentifyNamespace(data: try await identify(0, namespaceID: id))
+                if data.blockCount > 0, let namespace = try await identifyNamespace(id) { result.append(namespace) }
+            } catch {
+                // It is not there.
+                if error.code != .commandFailed { throw error }
+            }
+        }
+        return result
+    }
+
+    /// Bytes from one border to the next that no transfer should go over; 0: there are none.
+    private var stripeByteCount: Int {
+        let shift = identity.stripePageShift
+        return transport.quirks.contains(.stripes) && 1..<20 ~= shift
+            ? capabilities.pageByteCounts.lowerBound << shift : 0
+    }
+
     /// Nil for one whose data makes no sense or that is not there any more, which is logged.
     func identifyNamespace(_ id: UInt32) async throws(NVMeError) -> NVMeNamespace? {
         let data = try await identify(0, namespaceID: id)
@@ -124,8 +151,8 @@ extension NVMeController {
         guard
             let namespace = NVMeNamespace(
                 id: id, identity: IdentifyNamespace(data: data), commandSet: descriptors.commandSet,
-                uuid: descriptors.uuid, extended: extended, transferByteLimit: transferByteLimit, zones: zones,
-                appendByteLimit: appendByteLimit)
+                uuid: descriptors.uuid, extended: extended, transferByteLimit: transferByteLimit,
+                stripeByteCount: stripeByteCount, zones: zones, appendByteLimit: appendByteLimit)
         else {
             logger.warning("\(name): namespace \(id) says of itself what cannot be; it is left out")
             return nil

@@ -22,6 +22,7 @@ extension NVMeController {
             if !status.isReady, !status.isFatal { try? await wait("become ready") { $0.isReady || $0.isFatal } }
             wanted.isEnabled = false
             configure(wanted)
+            if transport.quirks.contains(.stopsLate) { await sleep(NVMeQuirks.stopPause) }
         }
         try await wait("stop") { !$0.isReady }
     }

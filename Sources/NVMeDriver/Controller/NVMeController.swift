@@ -168,6 +168,7 @@ public actor NVMeController {
 
     private func start() async throws(NVMeError) {
         await startAdmin()
+        if transport.quirks.contains(.startsLate) { await sleep(NVMeQuirks.startPause) }
         do throws(NVMeError) {
             try await disable()
             try await enable()

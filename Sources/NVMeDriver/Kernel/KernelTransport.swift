@@ -13,6 +13,8 @@ package final class KernelTransport: ControllerTransport {
     package let registers: MMIO
     package let domain: DMADomain
     package let access: ControllerAccess
+    /// The kernel's driver sees to all others.
+    package let quirks: NVMeQuirks
     package let transferByteLimit: Int?
 
     /// A queue pair's other side, and where it is visited.
@@ -61,6 +63,8 @@ package final class KernelTransport: ControllerTransport {
         self.name = name
         self.access = access
         node = device.node
+        let function = device.pciAddress.flatMap { PCIFunction($0, in: SystemTree(root: "/")) }
+        quirks = function.map { NVMeQuirks(vendorID: $0.vendorID, deviceID: $0.deviceID) }?.intersection(.stripes) ?? []
         logger = options.logger
         usesPolledQueues = device.hasPolledQueues && !options.usesInterrupts
         let identity: [UInt8]

@@ -20,7 +20,7 @@ struct BlockParts {
         self.start = start
         left = count
         limit = movesData ? namespace.transferBlockCountLimit : 65_536
-        boundary = movesData ? UInt64(namespace.identity.optimalBoundaryBlockCount) : 0
+        boundary = movesData ? namespace.boundaryBlockCount : 0
         zoneBlockCount = namespace.zones?.zoneBlockCount ?? 0
         tagMask = namespace.protection?.countingTagMask ?? 0
         self.blockByteCount = blockByteCount ?? namespace.blockByteCount

@@ -15,6 +15,10 @@ public struct NVMeNamespace: Hashable, Sendable {
     /// The most blocks of one command that moves data: 1 to 65,536.
     public let transferBlockCountLimit: Int
 
+    /// Blocks from one border to the next that no command that moves data goes over: NOIOB, or what its controller is
+    /// known for; 0: there are none.
+    public let boundaryBlockCount: UInt64
+
     /// What its blocks' protection information looks like; nil: they have none.
     public let protection: NVMeProtection?
 
@@ -25,11 +29,11 @@ public struct NVMeNamespace: Hashable, Sendable {
     /// information that cannot be.
     ///
     /// `extended`: its identity in the NVM command set; nil: the controller has no extended formats.
-    /// `transferByteLimit`: of the controller. `zones`: its identity in the zoned command set, where it is of that.
-    /// `appendByteLimit`: of the controller too.
+    /// `transferByteLimit`: of the controller. `stripeByteCount`: what it is cut at without a NOIOB; 0: nothing.
+    /// `zones`: its identity in the zoned command set, where it is of that. `appendByteLimit`: of the controller too.
     init?(
         id: UInt32, identity: IdentifyNamespace, commandSet: UInt8, uuid: [UInt8]?, extended: DataReader? = nil,
-        transferByteLimit: Int, zones: DataReader? = nil, appendByteLimit: Int = .max
+        transferByteLimit: Int, stripeByteCount: Int = 0, zones: DataReader? = nil, appendByteLimit: Int = .max
     ) {
         let formats = identity.formats
         guard identity.formatIndex < formats.count else { return nil }
@@ -37,6 +41,9 @@ public struct NVMeNamespace: Hashable, Sendable {
         if format.dataByteCount == 0 || identity.blockCount == 0 { return nil }
         protection = NVMeProtection(identity, metadataByteCount: format.metadataByteCount, extended: extended)
         if protection == nil, identity.protectionType > 0 { return nil }
+        boundaryBlockCount = UInt64(
+            identity.optimalBoundaryBlockCount > 0
+                ? identity.optimalBoundaryBlockCount : stripeByteCount / format.dataByteCount)
         let size = format.dataByteCount + format.metadataByteCount
         let transferLimit = min(65_536, max(1, transferByteLimit / size))
         let zoned = zones.map {

@@ -121,6 +121,8 @@ public struct IdentifyController: Hashable, Sendable {
     public var needsAlignedSGL: Bool { sglSupport & 3 == 2 }
     /// MNAN.
     public var namespaceLimit: UInt32 { reader.double(540) }
+    /// Byte 3 of the vendor's own part.
+    var stripePageShift: Int { Int(reader.byte(3075)) }
     /// SUBNQN.
     public var subsystemName: String { reader.text(768..<1024) }
 }

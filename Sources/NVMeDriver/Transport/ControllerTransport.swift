@@ -4,7 +4,7 @@ package import SystemPackage
 /// What stands between the driver and a controller: a PCI function that VFIO hands over, the kernel's driver, or a soft
 /// controller in this process. Its registers are memory, its queues are memory; the driver does not know which it is.
 ///
-/// All calls but the first five properties are made on the control path, one at a time.
+/// All calls but the first six properties are made on the control path, one at a time.
 package protocol ControllerTransport: AnyObject, Sendable {
     /// What people call the device: `0000:3b:00.0`.
     var name: String { get }
@@ -16,6 +16,8 @@ package protocol ControllerTransport: AnyObject, Sendable {
     var domain: DMADomain { get }
     /// An IOMMU translates what the device reaches.
     var hasIOMMU: Bool { get }
+    /// What the device is known for.
+    var quirks: NVMeQuirks { get }
     /// How many interrupt vectors there are; 0: completions can only be polled for.
     var vectorCount: Int { get }
     /// The device was pulled out: its registers read as ones, and nothing comes back. Any thread may ask.
@@ -46,6 +48,7 @@ package protocol ControllerTransport: AnyObject, Sendable {
 
 extension ControllerTransport {
     package var hasIOMMU: Bool { false }
+    package var quirks: NVMeQuirks { [] }
     package func restoreFunction() throws(NVMeError) {}
     package var access: ControllerAccess { ControllerAccess(.direct) }
     package var transferByteLimit: Int? { nil }

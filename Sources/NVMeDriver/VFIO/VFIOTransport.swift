@@ -10,6 +10,7 @@ package final class VFIOTransport: ControllerTransport {
     package let node: Int?
     package let registers: MMIO
     package let domain: DMADomain
+    package let quirks: NVMeQuirks
     package let vectorCount: Int
 
     /// What the device has until it is given back.
@@ -64,6 +65,7 @@ package final class VFIOTransport: ControllerTransport {
         address = function.address
         name = "\(address)"
         node = function.node
+        quirks = NVMeQuirks(vendorID: function.vendorID, deviceID: function.deviceID)
         self.group = group
         self.device = device
         try VFIOCalls.setCommandBits(Self.commandBits, device)
