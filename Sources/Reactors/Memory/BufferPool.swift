@@ -136,7 +136,7 @@ import Synchronization
             let memory = region.memory(from: number * size, count: size)
             unsafe (table + number).initialize(
                 to: BufferBlock(
-                    base: memory.base, capacity: size, arena: region.arena, sizeClass: size, byteCount: 0,
+                    base: memory.base, capacity: size, arena: region.arena, byteCount: 0,
                     next: classes[index].free, pool: nil))
             unsafe classes[index].free = table + number
         }
@@ -160,7 +160,7 @@ import Synchronization
 
     private func putBack(_ block: UnsafeMutablePointer<BufferBlock>) {
         // SAFETY: the block is this pool's and nobody's else now.
-        let size = unsafe block.pointee.sizeClass
+        let size = unsafe block.pointee.capacity
         guard let index = classes.firstIndex(where: { $0.byteCount == size }) else {
             preconditionFailure("a buffer came back to a pool that has no such size")
         }

@@ -85,10 +85,9 @@ import CLinux
 @usableFromInline
 @safe struct BufferBlock {
     @usableFromInline let base: UnsafeMutableRawPointer
+    /// That of its size class.
     let capacity: Int
     @usableFromInline let arena: UInt32
-    /// The index of its class, or -1 for memory of a mapping of its own.
-    let sizeClass: Int
     /// What the present holder asked for.
     @usableFromInline var byteCount: Int
     /// The next free one of its class.
