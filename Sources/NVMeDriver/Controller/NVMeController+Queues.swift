@@ -119,7 +119,8 @@ extension NVMeController {
     /// For a queue that is about to be made.
     func doorbells(of id: UInt16) -> (submission: Doorbell, completion: Doorbell) {
         let doorbells = AdminQueue.doorbells(of: id, in: transport.registers, stride: capabilities.doorbellStride)
-        return shadowDoorbells?.shadow(doorbells, of: id) ?? doorbells
+        guard areShadowDoorbellsAgreed, let shadowDoorbells else { return doorbells }
+        return shadowDoorbells.shadow(doorbells, of: id)
     }
 
     /// Create I/O Completion Queue and Create I/O Submission Queue (sections 5.5 and 5.6).

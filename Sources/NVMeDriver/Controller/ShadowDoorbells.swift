@@ -49,10 +49,11 @@ final class ShadowDoorbells: Sendable {
 
 extension NVMeController {
     /// Whether queue pairs store to memory in place of most stores to doorbells (``Options/usesShadowDoorbells``).
-    public var usesShadowDoorbells: Bool { shadowDoorbells != nil }
+    public var usesShadowDoorbells: Bool { areShadowDoorbellsAgreed }
 
     /// Doorbell Buffer Config. A controller forgets it with a reset. Queues that are made from now on have shadows.
     func agreeOnShadowDoorbells() async throws(NVMeError) {
+        areShadowDoorbellsAgreed = false
         if !identity.hasDoorbellBuffers || !(options.usesShadowDoorbells ?? !transport.hasIOMMU) { return }
         let shadows: ShadowDoorbells
         if let made = shadowDoorbells {
@@ -61,6 +62,8 @@ extension NVMeController {
             shadows = try ShadowDoorbells(
                 pageByteCount: capabilities.pageByteCounts.lowerBound, stride: capabilities.doorbellStride, node: node,
                 domain: transport.domain)
+            // It may use them although it says that it does not: they stay as long as the controller.
+            shadowDoorbells = shadows
         }
         shadows.clear()
         var command = SubmissionQueueEntry(opcode: AdminOpcode.doorbellBufferConfig)
@@ -68,11 +71,10 @@ extension NVMeController {
         command.dataPointer2 = shadows.events.rawValue
         do throws(NVMeError) {
             try await execute(command)
-            shadowDoorbells = shadows
+            areShadowDoorbellsAgreed = true
         } catch {
             if error.code != .commandFailed { throw error }
             logger.notice("\(name): no shadow doorbells: \(error)")
-            shadowDoorbells = nil
         }
     }
 }
