@@ -21,6 +21,8 @@ func withEngine(
             _ = try await modules.methods.apply(document, to: engine)
             try await body(engine, modules)
         } catch {
+            // Told at once: the engine waits until everything is closed, which after a failure may be never.
+            Issue.record("on \(drive): \(error)")
             await engine.stop()
             throw error
         }
