@@ -119,7 +119,7 @@ extension NVMeController {
     /// For a queue that is about to be made.
     func doorbells(of id: UInt16) -> (submission: Doorbell, completion: Doorbell) {
         let doorbells = AdminQueue.doorbells(of: id, in: transport.registers, stride: capabilities.doorbellStride)
-        guard areShadowDoorbellsAgreed, let shadowDoorbells else { return doorbells }
+        guard usesShadowDoorbells, let shadowDoorbells else { return doorbells }
         return shadowDoorbells.shadow(doorbells, of: id)
     }
 

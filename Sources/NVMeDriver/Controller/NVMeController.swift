@@ -104,7 +104,8 @@ public actor NVMeController {
     /// Periods of the scan between signs of life, and to the next one; nil: the controller wants none.
     var keepAlivePeriods: (all: Int64, left: Int64)?
     var shadowDoorbells: ShadowDoorbells?
-    var areShadowDoorbellsAgreed = false
+    /// Whether queue pairs store to memory in place of most stores to doorbells (``Options/usesShadowDoorbells``).
+    public internal(set) var usesShadowDoorbells = false
     var eventRequests: EventRequests?
     var eventHandler: (@Sendable (NVMeEvent) -> Void)?
     /// Made-up errors of I/O queue pairs.

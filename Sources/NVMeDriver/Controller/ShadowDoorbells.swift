@@ -48,12 +48,9 @@ final class ShadowDoorbells: Sendable {
 }
 
 extension NVMeController {
-    /// Whether queue pairs store to memory in place of most stores to doorbells (``Options/usesShadowDoorbells``).
-    public var usesShadowDoorbells: Bool { areShadowDoorbellsAgreed }
-
     /// Doorbell Buffer Config. A controller forgets it with a reset. Queues that are made from now on have shadows.
     func agreeOnShadowDoorbells() async throws(NVMeError) {
-        areShadowDoorbellsAgreed = false
+        usesShadowDoorbells = false
         if !identity.hasDoorbellBuffers || !(options.usesShadowDoorbells ?? !transport.hasIOMMU) { return }
         let shadows: ShadowDoorbells
         if let made = shadowDoorbells {
@@ -71,7 +68,7 @@ extension NVMeController {
         command.dataPointer2 = shadows.events.rawValue
         do throws(NVMeError) {
             try await execute(command)
-            areShadowDoorbellsAgreed = true
+            usesShadowDoorbells = true
         } catch {
             if error.code != .commandFailed { throw error }
             logger.notice("\(name): no shadow doorbells: \(error)")

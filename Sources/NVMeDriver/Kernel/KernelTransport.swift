@@ -63,7 +63,7 @@ package final class KernelTransport: ControllerTransport {
         self.name = name
         self.access = access
         node = device.node
-        let function = device.pciAddress.flatMap { PCIFunction($0, in: SystemTree(root: "/")) }
+        let function = device.pciAddress.flatMap { [tree] in PCIFunction($0, in: tree) }
         quirks = function.map { NVMeQuirks(vendorID: $0.vendorID, deviceID: $0.deviceID) }?.intersection(.stripes) ?? []
         logger = options.logger
         usesPolledQueues = device.hasPolledQueues && !options.usesInterrupts
