@@ -84,7 +84,11 @@ extension SoftEngine {
             if !piece.contentEquals(blocks.slice(from: offset, count: piece.byteCount)) { return .compareFailure }
             offset += piece.byteCount
         }
-        return .success
+        guard let metadata = namespace.metadata(command.startBlock, command.blockCount) else { return .success }
+        guard let memory = mapper.memory(at: command.metadataPointer, byteCount: metadata.byteCount) else {
+            return .dataTransferError
+        }
+        return memory.contentEquals(metadata) ? .success : .compareFailure
     }
 
     private func deallocate(_ command: SoftCommand, _ namespace: SoftNamespace) -> NVMeStatus {
