@@ -65,4 +65,9 @@ extension NVMeQueuePair.BlockOptions {
         contains(.protectionAction) && namespace.canOmitMetadata
             ? namespace.format.dataByteCount : namespace.blockByteCount
     }
+
+    /// Bytes of the host's memory for each block's metadata, where that lies apart.
+    func separateMetadataByteCount(of namespace: NVMeNamespace) -> Int {
+        contains(.protectionAction) && namespace.canOmitMetadata ? 0 : namespace.separateMetadataByteCount
+    }
 }

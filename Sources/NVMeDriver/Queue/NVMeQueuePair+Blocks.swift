@@ -2,7 +2,8 @@ public import Reactors
 
 // Commands for blocks, as async calls. Called on the pair's reactor.
 //
-// All of them check the range before anything is given to the controller, and throw `outOfRange` or `misaligned` then;
+// All of them check the range, and that metadata which lies apart has a buffer, before anything is given to the
+// controller, and throw `outOfRange` or `misaligned` then;
 // after that `commandFailed` with the controller's status, or `aborted` when a reset came first. When the task is
 // cancelled, which is noticed within 100 ms, the controller is asked to abort the command; the call returns when it has
 // ended, as `aborted` unless it was done before. Cost: one suspension, no allocation; a share of one doorbell write for
@@ -74,6 +75,14 @@ extension NVMeQueuePair {
         try await transfer(IOOpcode.compare, namespace, block, buffer.memory, nil, options, tags)
     }
 
+    /// Compares data and the metadata that lies apart from it.
+    public nonisolated(nonsending) func compare(
+        _ namespace: NVMeNamespace, at block: UInt64, with buffer: borrowing IOBuffer, metadata: borrowing IOBuffer,
+        options: BlockOptions = [], tags: NVMeProtectionTags? = nil
+    ) async throws(NVMeError) {
+        try await transfer(IOOpcode.compare, namespace, block, buffer.memory, metadata.memory, options, tags)
+    }
+
     /// Has the blocks read as zeros.
     public nonisolated(nonsending) func writeZeroes(
         _ namespace: NVMeNamespace, at block: UInt64, count: Int, options: BlockOptions = [],
@@ -133,11 +142,7 @@ extension NVMeQueuePair {
         if rest != 0 {
             throw NVMeError(.misaligned, "\(data.byteCount) bytes are not whole blocks of \(size) bytes")
         }
-        if let metadata, metadata.byteCount < count * namespace.separateMetadataByteCount {
-            throw NVMeError(
-                .misaligned,
-                "\(metadata.byteCount) bytes of metadata are too few for \(count) blocks")
-        }
+        try check(metadata, of: count, namespace, options)
         var command = try self.command(opcode, namespace, block, count, options)
         try command.set(tags, of: namespace.protection, at: block)
         let parts = BlockParts(namespace, from: block, count: count, movesData: true, blockByteCount: size)
@@ -188,6 +193,19 @@ extension NVMeQueuePair {
         command.startBlock = block
         command.cdw12 = options.rawValue
         return command
+    }
+
+    /// What lies apart needs memory of its own: a controller that is given no address moves it to or from address 0.
+    func check(
+        _ metadata: IOMemory?, of blockCount: Int, _ namespace: NVMeNamespace, _ options: BlockOptions
+    ) throws(NVMeError) {
+        let size = options.separateMetadataByteCount(of: namespace), given = metadata?.byteCount ?? 0
+        if given < blockCount * size {
+            throw NVMeError(
+                .misaligned,
+                "\(given) bytes of metadata are too few for \(blockCount) blocks, whose metadata lies apart",
+                advice: "give a buffer of \(size) bytes for each block")
+        }
     }
 
     func check(_ completion: NVMeCompletion, _ command: SubmissionQueueEntry) throws(NVMeError) {

@@ -5,30 +5,32 @@ extension NVMeQueuePair {
     /// Compares `expected` with the blocks and, if they are the same, writes `new` to them, with nothing in between.
     ///
     /// Called on the pair's reactor. Both buffers have the same length, that of whole blocks. Data that differs is
-    /// `commandFailed` with `NVMeStatus.compareFailure`; nothing is written then.
-    /// - Throws: `misaligned`, `outOfRange`; `notSupported` when the pair's queues hold fewer than two commands;
-    ///   `commandFailed`, also from a controller that does not fuse or that takes fewer blocks at once
+    /// `commandFailed` with `NVMeStatus.compareFailure`; nothing is written then. `options` and `tags` are both
+    /// commands', as in ``read(_:at:into:options:tags:)``.
+    /// - Throws: `misaligned`, also where metadata lies apart that the controller does not make itself
+    ///   (`protectionAction`); `outOfRange`, `invalidArgument`; `notSupported` when the pair's queues hold fewer than
+    ///   two commands; `commandFailed`, also from a controller that does not fuse or that takes fewer blocks at once
     ///   (`IdentifyController.atomicCompareAndWriteBlockCount`); `aborted` by a reset or a cancellation.
     public nonisolated(nonsending) func compareAndWrite(
-        _ namespace: NVMeNamespace, at block: UInt64, expected: borrowing IOBuffer, new: borrowing IOBuffer
+        _ namespace: NVMeNamespace, at block: UInt64, expected: borrowing IOBuffer, new: borrowing IOBuffer,
+        options: BlockOptions = [], tags: NVMeProtectionTags? = nil
     ) async throws(NVMeError) {
-        let byteCount = expected.byteCount
-        if new.byteCount != byteCount || byteCount % namespace.blockByteCount != 0 {
+        let byteCount = expected.byteCount, size = options.hostBlockByteCount(of: namespace)
+        if new.byteCount != byteCount || byteCount % size != 0 {
             throw NVMeError(
-                .misaligned,
-                "\(byteCount) and \(new.byteCount) bytes are not as many blocks of \(namespace.blockByteCount) bytes"
-            )
+                .misaligned, "\(byteCount) and \(new.byteCount) bytes are not as many blocks of \(size) bytes")
         }
         if !canFuse {
             throw NVMeError(.notSupported, "a queue with room for one command cannot compare and write as one")
         }
-        let count = byteCount / namespace.blockByteCount
+        let count = byteCount / size
         if count > namespace.transferBlockCountLimit {
             throw NVMeError(
                 .outOfRange, "\(count) blocks are more than the \(namespace.transferBlockCountLimit) of one command")
         }
-        var compare = try command(IOOpcode.compare, namespace, block, count, [])
-        compare.startBlock = block
+        try check(nil, of: count, namespace, options)
+        var compare = try command(IOOpcode.compare, namespace, block, count, options)
+        try compare.set(tags, of: namespace.protection, at: block)
         compare.cdw12 |= UInt32(count - 1)
         var write = compare
         write.opcode = IOOpcode.write

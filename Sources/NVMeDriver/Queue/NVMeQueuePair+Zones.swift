@@ -38,9 +38,7 @@ extension NVMeQueuePair {
         if let limit = namespace.zones?.appendBlockCountLimit, count > limit {
             throw NVMeError(.invalidArgument, "an append of \(count) blocks is too long: \(limit) at most")
         }
-        if let metadata, metadata.byteCount < count * namespace.separateMetadataByteCount {
-            throw NVMeError(.misaligned, "\(metadata.byteCount) bytes of metadata are too few for \(count) blocks")
-        }
+        try check(metadata, of: count, namespace, options)
         var command = SubmissionQueueEntry(opcode: IOOpcode.zoneAppend, namespaceID: namespace.id)
         command.startBlock = zone
         command.cdw12 = UInt32(count - 1) | options.rawValue
