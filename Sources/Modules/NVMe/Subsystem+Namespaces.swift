@@ -184,7 +184,10 @@ extension Subsystem {
         if namespace.separateMetadataByteCount > 0 { types.insert(.nvmeIOWithMetadata) }
         if identity.hasDatasetManagement { types.insert(.unmap) }
         if identity.canWriteZeroes { types.insert(.writeZeroes) }
-        if identity.canCompare { types.insert(.compare) }
+        // The controller would compare metadata too, and a bdev's request has the data only.
+        if identity.canCompare, namespace.separateMetadataByteCount == 0 || namespace.canOmitMetadata {
+            types.insert(.compare)
+        }
         if identity.canWriteUncorrectable { types.insert(.writeUncorrectable) }
         if facts.limits.fusedBlockCount > 0 { types.insert(.compareAndWrite) }
         if controller.capabilities.canResetSubsystem { types.insert(.nvmeSubsystemReset) }
