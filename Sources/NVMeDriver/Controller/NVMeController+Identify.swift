@@ -49,8 +49,9 @@ extension NVMeController {
         var result: [NVMeNamespace] = []
         for id in 1...max(1, min(count, limit)) {
             do throws(NVMeError) {
-                let data = IdentifyNamespace(data: try await identify(0, namespaceID: id))
-                if data.blockCount > 0, let namespace = try await identifyNamespace(id) { result.append(namespace) }
+                let data = try await identify(0, namespaceID: id)
+                if IdentifyNamespace(data: data).blockCount == 0 { continue }
+                if let namespace = try await identifyNamespace(id, data) { result.append(namespace) }
             } catch {
                 // It is not there.
                 if error.code != .commandFailed { throw error }
@@ -66,9 +67,11 @@ extension NVMeController {
             ? capabilities.pageByteCounts.lowerBound << shift : 0
     }
 
-    /// Nil for one whose data makes no sense or that is not there any more, which is logged.
-    func identifyNamespace(_ id: UInt32) async throws(NVMeError) -> NVMeNamespace? {
-        let data = try await identify(0, namespaceID: id)
+    /// Nil for one whose data makes no sense or that is not there any more, which is logged. `known`: its data, where
+    /// it has been asked for already.
+    func identifyNamespace(_ id: UInt32, _ known: [UInt8]? = nil) async throws(NVMeError) -> NVMeNamespace? {
+        let data: [UInt8]
+        if let known { data = known } else { data = try await identify(0, namespaceID: id) }
         let descriptors = try await descriptors(of: id)
         let zones =
             descriptors.commandSet == 2
