@@ -11,9 +11,10 @@ enum NVMeFuzz {
             let script = unsafe Array(UnsafeBufferPointer(start: data, count: count))
             // Files that are run again.
             let isVerbose = !CommandLine.arguments.dropFirst().contains { $0.hasPrefix("-") }
-            for isZoned in [false, true] {
+            for (isZoned, isProtected) in [(false, false), (true, false), (false, true)] {
                 do {
-                    try ControllerFuzzing.run(script, isZoned: isZoned, isVerbose: isVerbose)
+                    try ControllerFuzzing.run(
+                        script, isZoned: isZoned, isProtected: isProtected, isVerbose: isVerbose)
                 } catch { fatalError("\(error)") }
             }
             return 0
