@@ -35,8 +35,8 @@ public struct IdentifyNamespace: Hashable, Sendable {
     public var isThinProvisioned: Bool { features & 1 != 0 }
     /// NSFEAT bit 4: NPWG, NPWA, NPDG, NPDA and NOWS mean something.
     public var hasPreferredSizes: Bool { features & 0x10 != 0 }
-    /// NLBAF + 1: formats it can have.
-    public var formatCount: Int { min(Int(reader.byte(25)) + 1, 64) }
+    /// NLBAF + 1 + NULBAF: formats it can have, those that have attributes of their own behind the others.
+    public var formatCount: Int { min(Int(reader.byte(25)) + 1 + Int(reader.byte(82)), 64) }
     /// FLBAS: the format in use.
     public var formatIndex: Int { Int(reader.byte(26) & 0xF | reader.byte(26) >> 1 & 0x30) }
     /// FLBAS bit 4: metadata lies behind each block's data.
