@@ -21,7 +21,7 @@ func withEngine(
             _ = try await modules.methods.apply(document, to: engine)
             try await body(engine, modules)
         } catch {
-            // Told at once: the engine waits until everything is closed, which after a failure may be never.
+            // Told at once, whatever the engine waits for.
             Issue.record("on \(drive): \(error)")
             await engine.stop()
             throw error
@@ -29,6 +29,21 @@ func withEngine(
         await engine.stop()
     }
     #expect(try Guest.faults(of: drive).count == before)
+}
+
+/// Runs `body` with a bdev, which is closed whatever happens: an engine that stops waits for those that are open.
+func withBdev(
+    _ name: String, of engine: BdevEngine, mode: BdevDescriptor.Mode = .readWrite,
+    _ body: @Sendable (BdevDescriptor) async throws -> Void
+) async throws {
+    let descriptor = try await engine.open(name, mode: mode)
+    do {
+        try await body(descriptor)
+    } catch {
+        await descriptor.close()
+        throw error
+    }
+    await descriptor.close()
 }
 
 /// That the engine has one bdev, Nvme0n1, which passes the conformance suite.
@@ -64,18 +79,18 @@ extension GuestTests {
         try await withEngine("plain", [Self.attach("plain"), reset]) { engine, modules in
             let health = try await modules.nvme.health(of: "Nvme0")
             #expect(health.identity.serialNumber == "plain")
-            let descriptor = try await engine.open("Nvme0n1", mode: .readWrite)
-            try await descriptor.withChannel(on: engine.reactors[0]) { channel in
-                var data = try channel.allocateBuffer(byteCount: 4096)
-                data.fill(with: 0x3C)
-                try await channel.write(from: data, at: .block(8))
-                try await channel.flush()
-                data.fill(with: 0)
-                try await channel.read(at: .block(8), into: &data)
-                let byte: UInt8 = data.load(at: 4095)
-                #expect(byte == 0x3C)
+            try await withBdev("Nvme0n1", of: engine) { descriptor in
+                try await descriptor.withChannel(on: engine.reactors[0]) { channel in
+                    var data = try channel.allocateBuffer(byteCount: 4096)
+                    data.fill(with: 0x3C)
+                    try await channel.write(from: data, at: .block(8))
+                    try await channel.flush()
+                    data.fill(with: 0)
+                    try await channel.read(at: .block(8), into: &data)
+                    let byte: UInt8 = data.load(at: 4095)
+                    #expect(byte == 0x3C)
+                }
             }
-            await descriptor.close()
             try await modules.nvme.detach("Nvme0")
             #expect(await engine.list().isEmpty)
         }
@@ -84,35 +99,35 @@ extension GuestTests {
     @Test(arguments: ["protected1", "protected2", "protected3", "protected64"])
     func `a controller makes and checks protection information for a bdev`(drive: String) async throws {
         try await withEngine(drive, [Self.attach(drive, checks: true)]) { engine, _ in
-            let descriptor = try await engine.open("Nvme0n1", mode: .readWrite)
-            #expect(descriptor.geometry.protection?.checks.contains(.guard) == true)
-            try await descriptor.withChannel(on: engine.reactors[0]) { channel in
-                let blockByteCount = descriptor.geometry.blockByteCount
-                var data = try channel.allocateBuffer(byteCount: 8 * blockByteCount)
-                data.fill(with: 0x3C)
-                try await channel.write(from: data, at: .block(64))
-                data.fill(with: 0)
-                try await channel.read(at: .block(64), into: &data)
-                let byte: UInt8 = data.load(at: 4095)
-                #expect(byte == 0x3C)
-                try await channel.writeZeroes(at: .block(64), count: .blocks(8))
-                try await channel.read(at: .block(64), into: &data)
-                // A block whose guard is wrong, which a write without checks makes.
-                var wrong = NVMeCommand(opcode: IOOpcode.write)
-                wrong.words[10] = 70
-                var block: IOBuffer? = try channel.allocateBuffer(byteCount: blockByteCount)
-                var metadata: IOBuffer? = try channel.allocateBuffer(
-                    byteCount: descriptor.geometry.metadataByteCount)
-                block!.fill(with: 0x77)
-                metadata!.fill(with: 0)
-                _ = try await channel.perform(wrong, on: .io, data: &block, metadata: &metadata)
-                do {
+            try await withBdev("Nvme0n1", of: engine) { descriptor in
+                #expect(descriptor.geometry.protection?.checks.contains(.guard) == true)
+                try await descriptor.withChannel(on: engine.reactors[0]) { channel in
+                    let blockByteCount = descriptor.geometry.blockByteCount
+                    var data = try channel.allocateBuffer(byteCount: 8 * blockByteCount)
+                    data.fill(with: 0x3C)
+                    try await channel.write(from: data, at: .block(64))
+                    data.fill(with: 0)
                     try await channel.read(at: .block(64), into: &data)
-                    Issue.record("a wrong guard has not been found")
-                } catch let error as BdevError { #expect(error.status?.detail == 0x282) }
-                try await channel.writeZeroes(at: .block(64), count: .blocks(8))
+                    let byte: UInt8 = data.load(at: 4095)
+                    #expect(byte == 0x3C)
+                    try await channel.writeZeroes(at: .block(64), count: .blocks(8))
+                    try await channel.read(at: .block(64), into: &data)
+                    // A block whose guard is wrong, which a write without checks makes.
+                    var wrong = NVMeCommand(opcode: IOOpcode.write)
+                    wrong.words[10] = 70
+                    var block: IOBuffer? = try channel.allocateBuffer(byteCount: blockByteCount)
+                    var metadata: IOBuffer? = try channel.allocateBuffer(
+                        byteCount: descriptor.geometry.metadataByteCount)
+                    block!.fill(with: 0x77)
+                    metadata!.fill(with: 0)
+                    _ = try await channel.perform(wrong, on: .io, data: &block, metadata: &metadata)
+                    do {
+                        try await channel.read(at: .block(64), into: &data)
+                        Issue.record("a wrong guard has not been found")
+                    } catch let error as BdevError { #expect(error.status?.detail == 0x282) }
+                    try await channel.writeZeroes(at: .block(64), count: .blocks(8))
+                }
             }
-            await descriptor.close()
         }
     }
 }

@@ -80,18 +80,18 @@ extension GuestTests {
         let call = try attach("\(Guest.address("plain"))")
         try await withKernelDriver("plain") { _, _ in
             try await withEngine("plain", [call]) { engine, modules in
-                let descriptor = try await engine.open("Nvme0n1", mode: .readWrite)
-                try await descriptor.withChannel(on: engine.reactors[0]) { channel in
-                    var data = try channel.allocateBuffer(byteCount: 4096)
-                    data.fill(with: 0x5A)
-                    try await channel.write(from: data, at: .block(8))
-                    try await modules.nvme.reset("Nvme0")
-                    data.fill(with: 0)
-                    try await channel.read(at: .block(8), into: &data)
-                    let byte: UInt8 = data.load(at: 4095)
-                    #expect(byte == 0x5A)
+                try await withBdev("Nvme0n1", of: engine) { descriptor in
+                    try await descriptor.withChannel(on: engine.reactors[0]) { channel in
+                        var data = try channel.allocateBuffer(byteCount: 4096)
+                        data.fill(with: 0x5A)
+                        try await channel.write(from: data, at: .block(8))
+                        try await modules.nvme.reset("Nvme0")
+                        data.fill(with: 0)
+                        try await channel.read(at: .block(8), into: &data)
+                        let byte: UInt8 = data.load(at: 4095)
+                        #expect(byte == 0x5A)
+                    }
                 }
-                await descriptor.close()
                 try await conformance(engine)
             }
             let log = try String(decoding: Guest.shell("dmesg").output, as: UTF8.self)

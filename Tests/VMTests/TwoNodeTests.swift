@@ -34,20 +34,20 @@ struct TwoNodeTests {
             let engine = BdevEngine(group: group), module = NVMeModule()
             try await engine.register(module)
             let names = try await module.attach("Nvme0", at: address)
-            let descriptor = try await engine.open(names[0], mode: .readWrite)
-            #expect(descriptor.geometry.node == node)
-            let place = try await descriptor.withChannel(on: group.reactors[node]) { channel in
-                var data = try channel.allocateBuffer(byteCount: 1 << 20)
-                data.fill(with: 0x5A)
-                try await channel.write(from: data, at: .block(0))
-                data.fill(with: 0)
-                try await channel.read(at: .block(0), into: &data)
-                let byte: UInt8 = data.load(at: 4095)
-                #expect(byte == 0x5A)
-                return data.node
+            try await withBdev(names[0], of: engine) { descriptor in
+                #expect(descriptor.geometry.node == node)
+                let place = try await descriptor.withChannel(on: group.reactors[node]) { channel in
+                    var data = try channel.allocateBuffer(byteCount: 1 << 20)
+                    data.fill(with: 0x5A)
+                    try await channel.write(from: data, at: .block(0))
+                    data.fill(with: 0)
+                    try await channel.read(at: .block(0), into: &data)
+                    let byte: UInt8 = data.load(at: 4095)
+                    #expect(byte == 0x5A)
+                    return data.node
+                }
+                #expect(place == node)
             }
-            #expect(place == node)
-            await descriptor.close()
             await engine.stop()
         }
     }
@@ -63,50 +63,51 @@ struct TwoNodeTests {
         try await withEngine("left", [attach("left"), attach("right")]) { engine, modules in
             #expect(await engine.list().map(\.name) == ["Nvme0n1"])
             try await modules.nvme.setPolicy(.roundRobin(count: 1), of: "Nvme0n1")
-            let descriptor = try await engine.open("Nvme0n1", mode: .readWrite)
-            let both = try ["left", "right"].map { try "\(Guest.address($0))" }
-            try await descriptor.withChannel(on: engine.reactors[0]) { channel in
-                let paths = try await modules.nvme.paths(of: "Nvme0n1")
-                #expect(paths.map(\.address).sorted() == both.sorted())
-                var data = try channel.allocateBuffer(byteCount: 4096)
-                for block in 0..<64 {
-                    data.fill(with: UInt8(block))
-                    try await channel.write(from: data, at: .block(UInt64(block * 8)))
-                }
-                // Each is read by the other controller than wrote it, for half of them at least.
-                for block in (0..<64).reversed() {
-                    try await channel.read(at: .block(UInt64(block * 8)), into: &data)
-                    let byte: UInt8 = data.load(at: 100)
-                    #expect(byte == UInt8(block))
+            try await withBdev("Nvme0n1", of: engine) { descriptor in
+                let both = try ["left", "right"].map { try "\(Guest.address($0))" }
+                try await descriptor.withChannel(on: engine.reactors[0]) { channel in
+                    let paths = try await modules.nvme.paths(of: "Nvme0n1")
+                    #expect(paths.map(\.address).sorted() == both.sorted())
+                    var data = try channel.allocateBuffer(byteCount: 4096)
+                    for block in 0..<64 {
+                        data.fill(with: UInt8(block))
+                        try await channel.write(from: data, at: .block(UInt64(block * 8)))
+                    }
+                    // Each is read by the other controller than wrote it, for half of them at least.
+                    for block in (0..<64).reversed() {
+                        try await channel.read(at: .block(UInt64(block * 8)), into: &data)
+                        let byte: UInt8 = data.load(at: 100)
+                        #expect(byte == UInt8(block))
+                    }
                 }
             }
-            await descriptor.close()
         }
     }
 
     @Test func `when one of two controllers goes under load, no I/O fails`() async throws {
         let left = try "\(Guest.address("left"))"
         try await withEngine("right", [attach("left"), attach("right")]) { engine, modules in
-            let descriptor = try await engine.open("Nvme0n1", mode: .readWrite)
-            let load = Task {
-                try await descriptor.withChannel(on: engine.reactors[0]) { channel in
-                    var data = try channel.allocateBuffer(byteCount: 4096), count = 0
-                    while !Task.isCancelled {
-                        data.fill(with: UInt8(truncatingIfNeeded: count))
-                        try await channel.write(from: data, at: .block(UInt64(count % 1000 * 8)))
-                        count += 1
+            try await withBdev("Nvme0n1", of: engine) { descriptor in
+                let load = Task {
+                    try await descriptor.withChannel(on: engine.reactors[0]) { channel in
+                        var data = try channel.allocateBuffer(byteCount: 4096), count = 0
+                        while !Task.isCancelled {
+                            data.fill(with: UInt8(truncatingIfNeeded: count))
+                            try await channel.write(from: data, at: .block(UInt64(count % 1000 * 8)))
+                            count += 1
+                        }
+                        return count
                     }
-                    return count
                 }
+                defer { load.cancel() }
+                try await Task.sleep(for: .milliseconds(300))
+                try await modules.nvme.reset("Nvme0")
+                try await modules.nvme.detach("Nvme0", at: left)
+                #expect(try await modules.nvme.paths(of: "Nvme0n1").count == 1)
+                try await Task.sleep(for: .milliseconds(300))
+                load.cancel()
+                #expect(try await load.value > 100)
             }
-            try await Task.sleep(for: .milliseconds(300))
-            try await modules.nvme.reset("Nvme0")
-            try await modules.nvme.detach("Nvme0", at: left)
-            #expect(try await modules.nvme.paths(of: "Nvme0n1").count == 1)
-            try await Task.sleep(for: .milliseconds(300))
-            load.cancel()
-            #expect(try await load.value > 100)
-            await descriptor.close()
         }
     }
 
@@ -143,15 +144,15 @@ struct TwoNodeTests {
             try #require(PCIFunction(address)).bindToVFIO()
             try await wait("it has its bdev") { try await bdevs().count == 1 }
             let name = try #require(try await bdevs().first)
-            let descriptor = try await engine.open(name, mode: .readOnly)
-            try await descriptor.withChannel(on: engine.reactors[0]) { channel in
-                var data = try channel.allocateBuffer(byteCount: 4096)
-                data.fill(with: 1)
-                try await channel.read(at: .block(0), into: &data)
-                let byte: UInt8 = data.load(at: 0)
-                #expect(byte == 0)
+            try await withBdev(name, of: engine, mode: .readOnly) { descriptor in
+                try await descriptor.withChannel(on: engine.reactors[0]) { channel in
+                    var data = try channel.allocateBuffer(byteCount: 4096)
+                    data.fill(with: 1)
+                    try await channel.read(at: .block(0), into: &data)
+                    let byte: UInt8 = data.load(at: 0)
+                    #expect(byte == 0)
+                }
             }
-            await descriptor.close()
             await modules.nvme.setHotplug(enabled: false)
         }
     }
