@@ -32,6 +32,28 @@ struct OpenCloseTests {
         }
     }
 
+    private struct Failure: Error {}
+
+    @Test func `what is opened for a while is closed afterwards, whatever happens`() throws {
+        try simulate { _, scene in
+            let name = try await scene.engine.withDescriptor(of: "disk", mode: .readWrite) { descriptor in
+                #expect(descriptor.mode == .readWrite)
+                let info = try await scene.engine.info("disk")
+                #expect(info.isOpen)
+                return info.name
+            }
+            #expect(name == "disk")
+            #expect(try await !scene.engine.info("disk").isOpen)
+            await #expect(throws: Failure.self) {
+                try await scene.engine.withDescriptor(of: "disk") { _ in throw Failure() }
+            }
+            #expect(try await !scene.engine.info("disk").isOpen)
+            await #expect(throws: BdevError.self) {
+                try await scene.engine.withDescriptor(of: "dusk") { _ in Issue.record("it has been opened") }
+            }
+        }
+    }
+
     @Test func `write zeroes are offered wherever write is`() throws {
         try simulate(types: [.read, .write]) { _, scene in
             let descriptor = try await scene.engine.open("disk")

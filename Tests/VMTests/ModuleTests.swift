@@ -31,21 +31,6 @@ func withEngine(
     #expect(try Guest.faults(of: drive).count == before)
 }
 
-/// Runs `body` with a bdev, which is closed whatever happens: an engine that stops waits for those that are open.
-func withBdev(
-    _ name: String, of engine: BdevEngine, mode: BdevDescriptor.Mode = .readWrite,
-    _ body: @Sendable (BdevDescriptor) async throws -> Void
-) async throws {
-    let descriptor = try await engine.open(name, mode: mode)
-    do {
-        try await body(descriptor)
-    } catch {
-        await descriptor.close()
-        throw error
-    }
-    await descriptor.close()
-}
-
 /// That the engine has one bdev, Nvme0n1, which passes the conformance suite.
 func conformance(_ engine: BdevEngine) async throws {
     await engine.waitForExamine()
@@ -79,7 +64,7 @@ extension GuestTests {
         try await withEngine("plain", [Self.attach("plain"), reset]) { engine, modules in
             let health = try await modules.nvme.health(of: "Nvme0")
             #expect(health.identity.serialNumber == "plain")
-            try await withBdev("Nvme0n1", of: engine) { descriptor in
+            try await engine.withDescriptor(of: "Nvme0n1", mode: .readWrite) { descriptor in
                 try await descriptor.withChannel(on: engine.reactors[0]) { channel in
                     var data = try channel.allocateBuffer(byteCount: 4096)
                     data.fill(with: 0x3C)
@@ -99,7 +84,7 @@ extension GuestTests {
     @Test(arguments: ["protected1", "protected2", "protected3", "protected64"])
     func `a controller makes and checks protection information for a bdev`(drive: String) async throws {
         try await withEngine(drive, [Self.attach(drive, checks: true)]) { engine, _ in
-            try await withBdev("Nvme0n1", of: engine) { descriptor in
+            try await engine.withDescriptor(of: "Nvme0n1", mode: .readWrite) { descriptor in
                 #expect(descriptor.geometry.protection?.checks.contains(.guard) == true)
                 try await descriptor.withChannel(on: engine.reactors[0]) { channel in
                     let blockByteCount = descriptor.geometry.blockByteCount

@@ -80,7 +80,7 @@ extension GuestTests {
         let call = try attach("\(Guest.address("plain"))")
         try await withKernelDriver("plain") { _, _ in
             try await withEngine("plain", [call]) { engine, modules in
-                try await withBdev("Nvme0n1", of: engine) { descriptor in
+                try await engine.withDescriptor(of: "Nvme0n1", mode: .readWrite) { descriptor in
                     try await descriptor.withChannel(on: engine.reactors[0]) { channel in
                         var data = try channel.allocateBuffer(byteCount: 4096)
                         data.fill(with: 0x5A)

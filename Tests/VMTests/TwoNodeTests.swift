@@ -34,7 +34,7 @@ struct TwoNodeTests {
             let engine = BdevEngine(group: group), module = NVMeModule()
             try await engine.register(module)
             let names = try await module.attach("Nvme0", at: address)
-            try await withBdev(names[0], of: engine) { descriptor in
+            try await engine.withDescriptor(of: names[0], mode: .readWrite) { descriptor in
                 #expect(descriptor.geometry.node == node)
                 let place = try await descriptor.withChannel(on: group.reactors[node]) { channel in
                     var data = try channel.allocateBuffer(byteCount: 1 << 20)
@@ -63,7 +63,7 @@ struct TwoNodeTests {
         try await withEngine("left", [attach("left"), attach("right")]) { engine, modules in
             #expect(await engine.list().map(\.name) == ["Nvme0n1"])
             try await modules.nvme.setPolicy(.roundRobin(count: 1), of: "Nvme0n1")
-            try await withBdev("Nvme0n1", of: engine) { descriptor in
+            try await engine.withDescriptor(of: "Nvme0n1", mode: .readWrite) { descriptor in
                 let both = try ["left", "right"].map { try "\(Guest.address($0))" }
                 try await descriptor.withChannel(on: engine.reactors[0]) { channel in
                     let paths = try await modules.nvme.paths(of: "Nvme0n1")
@@ -87,7 +87,7 @@ struct TwoNodeTests {
     @Test func `when one of two controllers goes under load, no I/O fails`() async throws {
         let left = try "\(Guest.address("left"))"
         try await withEngine("right", [attach("left"), attach("right")]) { engine, modules in
-            try await withBdev("Nvme0n1", of: engine) { descriptor in
+            try await engine.withDescriptor(of: "Nvme0n1", mode: .readWrite) { descriptor in
                 let load = Task {
                     try await descriptor.withChannel(on: engine.reactors[0]) { channel in
                         var data = try channel.allocateBuffer(byteCount: 4096), count = 0
@@ -144,7 +144,7 @@ struct TwoNodeTests {
             try #require(PCIFunction(address)).bindToVFIO()
             try await wait("it has its bdev") { try await bdevs().count == 1 }
             let name = try #require(try await bdevs().first)
-            try await withBdev(name, of: engine, mode: .readOnly) { descriptor in
+            try await engine.withDescriptor(of: name) { descriptor in
                 try await descriptor.withChannel(on: engine.reactors[0]) { channel in
                     var data = try channel.allocateBuffer(byteCount: 4096)
                     data.fill(with: 1)

@@ -48,6 +48,25 @@ extension BdevEngine {
         }
     }
 
+    /// Opens a bdev, calls `body` with it and closes it again, whatever `body` does: an engine that stops waits for
+    /// every bdev that is open.
+    ///
+    /// `body` runs where the caller does.
+    /// - Throws: as ``open(_:mode:)``, and what `body` throws.
+    public nonisolated func withDescriptor<Result>(
+        of name: String, mode: BdevDescriptor.Mode = .readOnly, _ body: (BdevDescriptor) async throws -> Result
+    ) async throws -> Result {
+        let descriptor = try await open(name, mode: mode)
+        do {
+            let result = try await body(descriptor)
+            await descriptor.close()
+            return result
+        } catch {
+            await descriptor.close()
+            throw error
+        }
+    }
+
     func open(
         _ name: String, _ mode: BdevDescriptor.Mode, _ listener: EventListener?
     ) async throws(BdevError) -> BdevDescriptor {
