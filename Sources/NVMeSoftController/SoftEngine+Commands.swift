@@ -61,34 +61,37 @@ extension SoftEngine {
     ) -> NVMeStatus {
         let count = command.blockCount, blocks = namespace.blocks(start, count)
         if blocks.byteCount > transferLimit { return .invalidField }
-        guard let pieces = pieces(of: command, byteCount: blocks.byteCount) else { return .dataTransferError }
-        var offset = 0
-        for piece in pieces {
-            let part = blocks.slice(from: offset, count: piece.byteCount)
-            if isRead { piece.copy(from: part) } else { part.copy(from: piece) }
-            offset += piece.byteCount
+        return pair(command, blocks, namespace.metadata(start, count)) { host, part in
+            if isRead { host.copy(from: part) } else { part.copy(from: host) }
+            return .success
         }
-        guard let metadata = namespace.metadata(start, count) else { return .success }
-        guard let memory = mapper.memory(at: command.metadataPointer, byteCount: metadata.byteCount) else {
-            return .dataTransferError
-        }
-        if isRead { memory.copy(from: metadata) } else { metadata.copy(from: memory) }
-        return .success
     }
 
     private func compare(_ command: SoftCommand, _ namespace: SoftNamespace) -> NVMeStatus {
-        let blocks = namespace.blocks(command.startBlock, command.blockCount)
+        let start = command.startBlock, count = command.blockCount
+        return pair(command, namespace.blocks(start, count), namespace.metadata(start, count)) { host, part in
+            host.contentEquals(part) ? .success : .compareFailure
+        }
+    }
+
+    /// Calls `body` with each piece of the host's memory and the part of the blocks that belongs to it, their metadata
+    /// last, until that fails.
+    private func pair(
+        _ command: SoftCommand, _ blocks: IOMemory, _ metadata: IOMemory?,
+        _ body: (_ host: IOMemory, _ part: IOMemory) -> NVMeStatus
+    ) -> NVMeStatus {
         guard let pieces = pieces(of: command, byteCount: blocks.byteCount) else { return .dataTransferError }
         var offset = 0
         for piece in pieces {
-            if !piece.contentEquals(blocks.slice(from: offset, count: piece.byteCount)) { return .compareFailure }
+            let status = body(piece, blocks.slice(from: offset, count: piece.byteCount))
+            if !status.isSuccess { return status }
             offset += piece.byteCount
         }
-        guard let metadata = namespace.metadata(command.startBlock, command.blockCount) else { return .success }
+        guard let metadata else { return .success }
         guard let memory = mapper.memory(at: command.metadataPointer, byteCount: metadata.byteCount) else {
             return .dataTransferError
         }
-        return memory.contentEquals(metadata) ? .success : .compareFailure
+        return body(memory, metadata)
     }
 
     private func deallocate(_ command: SoftCommand, _ namespace: SoftNamespace) -> NVMeStatus {
