@@ -165,7 +165,7 @@ final class NamespaceChannel: BdevModuleChannel {
         let hasBuffer: Bool =
             switch request.type {
             case .unmap, .copy: true
-            case .read, .write, .compare, .zoneAppend:
+            case .read, .write, .zoneAppend:
                 format.separateMetadataByteCount > 0 && !format.canOmitMetadata && request.metadataSegmentCount == 0
             default: false
             }
