@@ -35,7 +35,8 @@ extension NVMeController {
                         .protocolViolation, device: name, "the list of namespaces does not rise: \(id) follows \(last)")
                 }
                 last = id
-                if let namespace = try await identifyNamespace(id) { result.append(namespace) }
+                let data = try await identify(0, namespaceID: id)
+                if let namespace = try await identifyNamespace(id, data) { result.append(namespace) }
             }
         }
     }
@@ -67,11 +68,9 @@ extension NVMeController {
             ? capabilities.pageByteCounts.lowerBound << shift : 0
     }
 
-    /// Nil for one whose data makes no sense or that is not there any more, which is logged. `known`: its data, where
-    /// it has been asked for already.
-    func identifyNamespace(_ id: UInt32, _ known: [UInt8]? = nil) async throws(NVMeError) -> NVMeNamespace? {
-        let data: [UInt8]
-        if let known { data = known } else { data = try await identify(0, namespaceID: id) }
+    /// Nil for one whose data makes no sense or that is not there any more, which is logged. `data`: what it says of
+    /// itself.
+    private func identifyNamespace(_ id: UInt32, _ data: [UInt8]) async throws(NVMeError) -> NVMeNamespace? {
         let descriptors = try await descriptors(of: id)
         let zones =
             descriptors.commandSet == 2
