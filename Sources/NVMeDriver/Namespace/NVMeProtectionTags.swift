@@ -59,15 +59,18 @@ extension SubmissionQueueEntry {
 }
 
 extension NVMeQueuePair.BlockOptions {
-    /// Bytes of the host's memory for each block. With PRACT, metadata that is protection information and nothing else
-    /// is made and stripped by the controller.
-    func hostBlockByteCount(of namespace: NVMeNamespace) -> Int {
+    /// With PRACT, metadata that is protection information and nothing else is made and stripped by the controller.
+    private func omitsMetadata(of namespace: NVMeNamespace) -> Bool {
         contains(.protectionAction) && namespace.canOmitMetadata
-            ? namespace.format.dataByteCount : namespace.blockByteCount
+    }
+
+    /// Bytes of the host's memory for each block.
+    func hostBlockByteCount(of namespace: NVMeNamespace) -> Int {
+        omitsMetadata(of: namespace) ? namespace.format.dataByteCount : namespace.blockByteCount
     }
 
     /// Bytes of the host's memory for each block's metadata, where that lies apart.
     func separateMetadataByteCount(of namespace: NVMeNamespace) -> Int {
-        contains(.protectionAction) && namespace.canOmitMetadata ? 0 : namespace.separateMetadataByteCount
+        omitsMetadata(of: namespace) ? 0 : namespace.separateMetadataByteCount
     }
 }

@@ -3,11 +3,10 @@ public import Reactors
 // Commands for blocks, as async calls. Called on the pair's reactor.
 //
 // All of them check the range, and that metadata which lies apart has a buffer, before anything is given to the
-// controller, and throw `outOfRange` or `misaligned` then;
-// after that `commandFailed` with the controller's status, or `aborted` when a reset came first. When the task is
-// cancelled, which is noticed within 100 ms, the controller is asked to abort the command; the call returns when it has
-// ended, as `aborted` unless it was done before. Cost: one suspension, no allocation; a share of one doorbell write for
-// each turn.
+// controller, and throw `outOfRange` or `misaligned` then; after that `commandFailed` with the controller's status, or
+// `aborted` when a reset came first. When the task is cancelled, which is noticed within 100 ms, the controller is
+// asked to abort the command; the call returns when it has ended, as `aborted` unless it was done before. Cost: one
+// suspension, no allocation; a share of one doorbell write for each turn.
 extension NVMeQueuePair {
     /// What is asked of a command besides its blocks.
     public struct BlockOptions: OptionSet, Sendable {
