@@ -100,21 +100,21 @@ struct SeparateMetadataTests {
         let change: SoftChange = { options, _ in options.namespaces[0].metadataByteCount = 16 }
         try simulateFleet(count: 1, change: change) { _, fleet in
             try await fleet.attachAll()
-            let descriptor = try await fleet.engine.open("Nvme0n1", mode: .readWrite)
-            try await descriptor.withChannel(on: fleet.engine.reactors[0]) { channel in
-                var data = try channel.allocateBuffer(byteCount: 8 * 512)
-                var metadata = try channel.allocateBuffer(byteCount: 8 * 16)
-                data.fill(with: 3)
-                metadata.fill(with: 4)
-                try await channel.write(from: data, metadata: metadata, at: .block(16))
-                try await channel.compare(data, at: .block(16))
-                data.store(UInt8(5), at: 1000)
-                do {
+            try await fleet.engine.withDescriptor(of: "Nvme0n1", mode: .readWrite) { descriptor in
+                try await descriptor.withChannel(on: fleet.engine.reactors[0]) { channel in
+                    var data = try channel.allocateBuffer(byteCount: 8 * 512)
+                    var metadata = try channel.allocateBuffer(byteCount: 8 * 16)
+                    data.fill(with: 3)
+                    metadata.fill(with: 4)
+                    try await channel.write(from: data, metadata: metadata, at: .block(16))
                     try await channel.compare(data, at: .block(16))
-                    Issue.record("a difference has not been found")
-                } catch let error as BdevError { #expect(error.code == .miscompare) }
+                    data.store(UInt8(5), at: 1000)
+                    do {
+                        try await channel.compare(data, at: .block(16))
+                        Issue.record("a difference has not been found")
+                    } catch let error as BdevError { #expect(error.code == .miscompare) }
+                }
             }
-            await descriptor.close()
         }
     }
 }
